@@ -1,0 +1,22 @@
+"""keras_stn: the spatial transformer layer for Keras on TensorFlow."""
+
+import keras as _keras
+
+from keras_stn import _checks
+
+_checks.backend(_keras.backend.backend())
+
+from keras_stn import localization, ops, transforms  # noqa: E402
+from keras_stn._version import __version__  # noqa: E402
+from keras_stn.layers import SpatialTransformer, Warp  # noqa: E402
+from keras_stn.localization import Localization  # noqa: E402
+
+__all__ = [
+    "Localization",
+    "SpatialTransformer",
+    "Warp",
+    "__version__",
+    "localization",
+    "ops",
+    "transforms",
+]

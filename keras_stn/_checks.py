@@ -1,0 +1,142 @@
+"""Argument checks: one place, one wording.
+
+Every message names the argument, says what was expected, and ends with what came:
+`fill_mode must be one of (...). Received: fill_mode='border'. Did you mean 'nearest'?`
+"""
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
+
+# What PyTorch, ONNX, NumPy, SciPy and OpenCV call the same things. NumPy's pad mode "reflect" is
+# Keras' "mirror"; it cannot be caught here, because the word is also Keras' own.
+_INTERPOLATION_SYNONYMS = {
+    "linear": "bilinear",
+    "trilinear": "bilinear",
+    "cubic": "bicubic",
+    "neighbor": "nearest",
+    "neighbour": "nearest",
+}
+_FILL_MODE_SYNONYMS = {
+    "zeros": "constant",
+    "zero": "constant",
+    "border": "nearest",
+    "edge": "nearest",
+    "replicate": "nearest",
+    "clamp": "nearest",
+    "reflection": "reflect",
+    "symmetric": "reflect",
+    "circular": "wrap",
+    "periodic": "wrap",
+    "repeat": "wrap",
+    "grid-constant": "constant",
+    "grid-mirror": "reflect",
+    "grid-wrap": "wrap",
+}
+
+
+def one_of(
+    argument: str, value: Any, allowed: Iterable[str], synonyms: Mapping[str, str] | None = None
+) -> str:
+    """Return `value` if it is one of `allowed`; otherwise raise and suggest the nearest word."""
+    allowed = tuple(allowed)
+    if isinstance(value, str):
+        if value in allowed:
+            return value
+        word = value.lower()
+        close = difflib.get_close_matches(word, allowed, n=1)
+        guess = (synonyms or {}).get(word) or (close[0] if close else None)
+    else:
+        guess = None
+    hint = f" Did you mean {guess!r}?" if guess else ""
+    raise ValueError(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
+
+
+def interpolation(value: Any) -> str:
+    return one_of("interpolation", value, INTERPOLATIONS, _INTERPOLATION_SYNONYMS)
+
+
+def fill_mode(value: Any) -> str:
+    return one_of("fill_mode", value, FILL_MODES, _FILL_MODE_SYNONYMS)
+
+
+def fill_value(value: Any) -> float | list[float]:
+    """A finite number, or one finite number per channel; returned in a form that JSON can hold."""
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        value = value.tolist()
+    per_channel = isinstance(value, (list, tuple)) and len(value) > 0
+    numbers_ = value if per_channel else [value]
+    if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in numbers_):
+        raise ValueError(
+            "fill_value must be a finite number, or a sequence with one finite number per channel. "
+            f"Received: fill_value={value!r}."
+        )
+    return [float(v) for v in value] if per_channel else float(value)
+
+
+def fill_value_fits(value: float | list[float], channels: int | None) -> None:
+    if isinstance(value, list) and channels is not None and len(value) != channels:
+        raise ValueError(
+            f"fill_value must be a number, or one number for each of the {channels} channels of "
+            f"images. Received: fill_value={value!r}."
+        )
+
+
+def boolean(argument: str, value: Any) -> bool:
+    if isinstance(value, bool) or type(value).__name__ == "bool_":
+        return bool(value)
+    raise ValueError(f"{argument} must be True or False. Received: {argument}={value!r}.")
+
+
+def positive(argument: str, value: Any) -> float:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if number and math.isfinite(value) and value > 0:
+        return float(value)
+    raise ValueError(f"{argument} must be a positive number. Received: {argument}={value!r}.")
+
+
+def output_size(value: Any) -> tuple[int, int]:
+    """Two positive integers, (height, width)."""
+    sizes = tuple(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else ()
+    integers = all(isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in sizes)
+    if len(sizes) != 2 or not integers or min(sizes) < 1:
+        raise ValueError(
+            "output_size must be two positive integers, (height, width). "
+            f"Received: output_size={value!r}."
+        )
+    return int(sizes[0]), int(sizes[1])
+
+
+def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: str) -> None:
+    """Raise unless the static shape of `tensor` fits `expected`, where None fits anything."""
+    received = tuple(tensor.shape)
+    fits = len(received) == len(expected) and all(
+        want is None or have is None or want == have
+        for want, have in zip(expected, received, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
+
+
+def floating(argument: str, dtype: Any, why: str = "") -> None:
+    """Raise unless `dtype` (a name, or what has one) is a floating-point type."""
+    name = str(getattr(dtype, "name", dtype))
+    if not name.startswith(("float", "bfloat")):
+        raise ValueError(
+            f"{argument} must be floating point{why}; cast (and scale) it first, for instance "
+            f'keras.ops.cast({argument}, "float32") / 255. Received: {argument}.dtype={name}.'
+        )
+
+
+def backend(name: str) -> None:
+    if name != "tensorflow":
+        raise ImportError(
+            "keras_stn needs Keras' TensorFlow backend: set the environment variable "
+            'KERAS_BACKEND=tensorflow, or "backend" in ~/.keras/keras.json, before Keras is '
+            f"imported. Received: backend={name!r}."
+        )

@@ -1,0 +1,34 @@
+"""Data formats: everything inside is channels_last, and layers convert at their door."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_stn import _checks
+
+Shape = tuple[int | None, ...]
+
+
+def data_format(value: str | None) -> str:
+    if value is None:
+        return keras.config.image_data_format()
+    return _checks.one_of("data_format", value, ("channels_last", "channels_first"))
+
+
+def to_channels_last(images: Any, data_format: str) -> Any:
+    return tf.transpose(images, (0, 2, 3, 1)) if data_format == "channels_first" else images
+
+
+def from_channels_last(images: Any, data_format: str) -> Any:
+    return tf.transpose(images, (0, 3, 1, 2)) if data_format == "channels_first" else images
+
+
+def shape_to_channels_last(shape: Shape, data_format: str) -> Shape:
+    batch, *rest = shape
+    return (batch, *rest[1:], rest[0]) if data_format == "channels_first" else tuple(shape)
+
+
+def shape_from_channels_last(shape: Shape, data_format: str) -> Shape:
+    batch, *rest = shape
+    return (batch, rest[-1], *rest[:-1]) if data_format == "channels_first" else tuple(shape)

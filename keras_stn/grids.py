@@ -1,0 +1,142 @@
+"""Sampling grids, and the one place that knows the pixel convention.
+
+A pixel coordinate counts pixels from the centre of the first one: 0, 1, ..., size - 1. A normalised
+coordinate measures the same axis from -1 to 1. Between the two stands one number, the `span`:
+
+    pixel      = (normalised * span + (size - 1)) / 2
+    normalised = (2 * pixel - (size - 1)) / span
+
+    align_corners=False   span = size       -1 and 1 are the outer edges of the corner pixels
+    align_corners=True    span = size - 1   -1 and 1 are the centres of the corner pixels
+
+The numerator `2 * pixel - (size - 1)` is a whole number at every pixel. `steps` holds these numbers, and
+everything here is written in them: that is why the identity, flips, whole-pixel shifts and 90 degree
+turns come out as the very pixels rather than within a rounding error of them.
+
+Sizes are Python integers where the shape is static and scalar int32 tensors where it is not.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+Size = Any  # int, or a scalar int32 tensor
+Tensor = Any
+
+
+def image_size(images: Tensor) -> tuple[Size, Size]:
+    """(height, width) of channels_last images, as integers wherever they are static."""
+    height, width = images.shape[1], images.shape[2]
+    if height is not None and width is not None:
+        return height, width
+    _, dynamic_height, dynamic_width, _ = tf.unstack(tf.shape(images), num=4)
+    return (
+        dynamic_height if height is None else height,
+        dynamic_width if width is None else width,
+    )
+
+
+def coordinate_dtype(images_dtype: Any) -> tf.DType:
+    """float64 for float64 images, float32 for all others.
+
+    Half precision is not enough for a coordinate: at width 224 float16 is off by 0.06 pixels, and
+    bfloat16 by a whole one.
+    """
+    return tf.float64 if tf.as_dtype(images_dtype) == tf.float64 else tf.float32
+
+
+def span(size: Size, align_corners: bool, dtype: tf.DType) -> Any:
+    """Pixels between the normalised coordinates -1 and 1 (module docstring)."""
+    if not align_corners:
+        return _number(size, dtype)
+    if isinstance(size, int):
+        return float(size - 1)
+    return tf.cast(size - 1, dtype)
+
+
+def steps(size: Size, dtype: tf.DType) -> Tensor:
+    """`2 * pixel - (size - 1)` for each pixel of an axis: -(size - 1), ..., -1, 1, ..., size - 1."""
+    return tf.cast(2 * tf.range(size) - (size - 1), dtype)  # (size,)
+
+
+def _number(size: Size, dtype: tf.DType) -> Any:
+    return float(size) if isinstance(size, int) else tf.cast(size, dtype)
+
+
+def _divisor(size: Size, align_corners: bool, dtype: tf.DType) -> Any:
+    """The span, but 1 on an axis of one pixel, whose only step is 0: its centre is then at 0."""
+    value = span(size, align_corners, dtype)
+    return max(value, 1.0) if isinstance(value, float) else tf.maximum(value, 1)
+
+
+def normalised_axis(size: Size, align_corners: bool, dtype: tf.DType) -> Tensor:
+    """The normalised coordinate of each pixel of an axis."""
+    return steps(size, dtype) / _divisor(size, align_corners, dtype)  # (size,)
+
+
+def base_grid(output_size: tuple[Size, Size], align_corners: bool, dtype: tf.DType) -> Tensor:
+    """The normalised (x, y) of every target pixel, row by row."""
+    height, width = output_size
+    x, y = tf.meshgrid(
+        normalised_axis(width, align_corners, dtype), normalised_axis(height, align_corners, dtype)
+    )
+    return tf.stack([x, y], axis=-1)  # (height, width, 2)
+
+
+def _apply_rows(theta: Tensor, xs: Tensor, ys: Tensor) -> tuple[Tensor, Tensor]:
+    """`theta` on the grid of two axes, as one outer sum for each row of theta.
+
+    Written with products and sums of the axes, and not as a matmul with a (h * w, 3) grid: that grid
+    would be a constant of O(h * w) in every exported file, and on a GPU the matmul would run on
+    reduced-precision units (TF32), which are off by tenths of a pixel.
+    """
+    a, b, c, d, e, f = tf.split(tf.reshape(theta, (-1, 6)), 6, axis=1)  # (batch, 1) each
+    xs, ys = tf.reshape(xs, (1, -1)), tf.reshape(ys, (1, -1))
+    x = tf.expand_dims(a * xs, 1) + tf.expand_dims(b * ys + c, 2)  # (batch, height, width)
+    y = tf.expand_dims(d * xs, 1) + tf.expand_dims(e * ys + f, 2)  # (batch, height, width)
+    return x, y
+
+
+def affine_grid(theta: Tensor, output_size: tuple[Size, Size], align_corners: bool) -> Tensor:
+    """Normalised sampling grid of `theta` (batch, 2, 3)."""
+    height, width = output_size
+    xs = normalised_axis(width, align_corners, theta.dtype)
+    ys = normalised_axis(height, align_corners, theta.dtype)
+    return tf.stack(_apply_rows(theta, xs, ys), axis=-1)  # (batch, height, width, 2)
+
+
+def affine_pixels(
+    theta: Tensor,
+    source_size: tuple[Size, Size],
+    output_size: tuple[Size, Size],
+    align_corners: bool,
+) -> tuple[Tensor, Tensor]:
+    """`to_pixels(affine_grid(theta))` with the convention folded into theta.
+
+    Same numbers with fewer roundings, because the axes stay whole numbers: at the identity the
+    coordinates are exact.
+    """
+    dtype = theta.dtype
+    height, width = output_size
+    target_x = _divisor(width, align_corners, dtype)
+    target_y = _divisor(height, align_corners, dtype)
+    rows = []
+    for row, size in zip(tf.split(theta, 2, axis=1), reversed(source_size), strict=True):
+        source = span(size, align_corners, dtype)
+        a, b, c = tf.split(row, 3, axis=2)  # (batch, 1, 1) each
+        centre = _number(size - 1, dtype)
+        rows += [a * (source / (2 * target_x)), b * (source / (2 * target_y))]
+        rows += [(c * source + centre) / 2]
+    return _apply_rows(tf.concat(rows, axis=1), steps(width, dtype), steps(height, dtype))
+
+
+def to_pixels(
+    grid: Tensor, source_size: tuple[Size, Size], align_corners: bool
+) -> tuple[Tensor, Tensor]:
+    """The pixel coordinates x and y, (batch, h, w) each, of a normalised grid (batch, h, w, 2)."""
+    pixels = []
+    for axis, size in zip(tf.split(grid, 2, axis=-1), reversed(source_size), strict=True):
+        scale = span(size, align_corners, grid.dtype) / 2
+        pixels.append(tf.squeeze(axis, -1) * scale + _number(size - 1, grid.dtype) / 2)
+    x, y = pixels
+    return x, y

@@ -1,0 +1,277 @@
+"""The layers: `Warp`, and `SpatialTransformer`, which is `Localization` and `Warp` in a row."""
+
+import keras
+import tensorflow as tf
+
+from keras_stn import _checks, _layout, grids, sampler, transforms
+from keras_stn.localization import Localization
+
+__all__ = ["SpatialTransformer", "Warp"]
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class Warp(keras.layers.Layer):
+    """Warps images by the parameters of a transform: `[images, params]` -> warped images.
+
+    The grid generator and the sampler of a spatial transformer. Use it where the parameters are at
+    hand or a Functional model needs them for something else; `keras_stn.SpatialTransformer` predicts
+    them itself.
+
+    Convention:
+        A transform maps target to source, in normalised coordinates: the output pixel at p shows the
+        input at transform(p). -1 and 1 are the outer edges of the corner pixels, or their centres with
+        `align_corners=True`. Params that are NaN or infinite put all points outside the image: the
+        output is finite wherever the images are, and other images of the batch do not change. The
+        gradient to the params is, at the centre of a pixel, the derivative from the right.
+
+    Args:
+        transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
+            `keras_stn.transforms.Transform`.
+        output_size: (height, width) of the output; the size of the images by default.
+        interpolation: `"nearest"` (ties to even; gives no gradient to the params), `"bilinear"` or
+            `"bicubic"`.
+        fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
+            `"wrap"`, as in `keras_stn.ops.grid_sample`.
+        fill_value: A number, or one for each channel, for `fill_mode="constant"`.
+        align_corners: Which points of the corner pixels -1 and 1 are.
+        data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        images (batch, H, W, channels), floating point, or (batch, channels, H, W) for channels_first;
+        params (batch, num_params). Any size from 1 up, static or not.
+
+    Output shape:
+        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
+        as the input. Coordinates and weights are float32 at least, whatever the dtype policy.
+
+    Raises:
+        ValueError: if an argument is none of the above, or a shape or dtype does not fit.
+
+    Example:
+        >>> import numpy as np, keras_stn
+        >>> image = np.arange(4, dtype="float32").reshape(1, 1, 4, 1)
+        >>> shift = np.array([[0.5, 0.0]], "float32")  # one pixel of four: half of -1 to 1 is two
+        >>> keras_stn.Warp("translation", fill_mode="wrap")([image, shift]).numpy().ravel().tolist()
+        [1.0, 2.0, 3.0, 0.0]
+
+    Reference:
+        Sections 3.2 and 3.3 of Jaderberg et al., "Spatial Transformer Networks" (2015,
+        arXiv:1506.02025).
+    """
+
+    def __init__(
+        self,
+        transform="affine",
+        output_size=None,
+        *,
+        interpolation="bilinear",
+        fill_mode="constant",
+        fill_value=0.0,
+        align_corners=False,
+        data_format=None,
+        **kwargs,
+    ):
+        # Keras would cast the params to the compute dtype, and so coordinates to half precision.
+        super().__init__(**{"autocast": False, **kwargs})
+        self.transform = transforms.get(transform)
+        self.output_size = None if output_size is None else _checks.output_size(output_size)
+        self.interpolation = _checks.interpolation(interpolation)
+        self.fill_mode = _checks.fill_mode(fill_mode)
+        self.fill_value = _checks.fill_value(fill_value)
+        self.align_corners = _checks.boolean("align_corners", align_corners)
+        self.data_format = _layout.data_format(data_format)
+        params = keras.layers.InputSpec(ndim=2, axes={-1: self.transform.num_params})
+        self.input_spec = [keras.layers.InputSpec(ndim=4), params]
+
+    def build(self, input_shape):
+        images_shape, _ = input_shape
+        *_, channels = _layout.shape_to_channels_last(images_shape, self.data_format)
+        _checks.fill_value_fits(self.fill_value, channels)
+
+    def call(self, inputs):
+        images, params = inputs
+        _checks.floating("images", images.dtype)
+        images = tf.cast(images, self.compute_dtype)
+        params = tf.cast(params, grids.coordinate_dtype(images.dtype))
+        images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
+        source_size = grids.image_size(images)
+        x, y = self.transform.pixels(
+            params, source_size, self.output_size or source_size, self.align_corners
+        )  # (batch, h, w) each
+        warped = sampler.sample(
+            images, x, y, self.interpolation, self.fill_mode, self.fill_value
+        )  # (batch, h, w, channels)
+        return _layout.from_channels_last(warped, self.data_format)
+
+    def compute_output_shape(self, input_shape):
+        images_shape, _ = input_shape
+        batch, *size, channels = _layout.shape_to_channels_last(images_shape, self.data_format)
+        shape = (batch, *(self.output_size or size), channels)
+        return _layout.shape_from_channels_last(shape, self.data_format)
+
+    def compute_output_spec(self, inputs):
+        images, params = inputs
+        _checks.floating("images", images.dtype)
+        shape = self.compute_output_shape([images.shape, params.shape])
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "transform": keras.saving.serialize_keras_object(self.transform),
+            "output_size": self.output_size,
+            "interpolation": self.interpolation,
+            "fill_mode": self.fill_mode,
+            "fill_value": self.fill_value,
+            "align_corners": self.align_corners,
+            "data_format": self.data_format,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class SpatialTransformer(keras.layers.Layer):
+    """A spatial transformer: looks at its input, and moves, turns or scales it for the layers after it.
+
+    Put it at the front of a model, or between two layers. It learns what to do from the loss of the
+    model alone: a localization network predicts the parameters of a transform, and the input is sampled
+    there. A fresh layer returns its input.
+
+    Convention:
+        As in `keras_stn.Warp`: transforms map target to source, in normalised coordinates.
+
+    Args:
+        localization: The localization network: `None` for a small default that suits any image size, a
+            name from `keras_stn.localization.BUILDERS`, any Keras model or layer that turns
+            channels_last images into features (batch, n), or a `keras_stn.Localization`.
+        transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
+            `keras_stn.transforms.Transform`.
+        output_size: (height, width) of the output; the size of the images by default.
+        interpolation: `"nearest"` (no gradient reaches the localization network, which then does not
+            learn), `"bilinear"` or `"bicubic"`.
+        fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
+            `"wrap"`, as in `keras_stn.ops.grid_sample`.
+        fill_value: A number, or one for each channel, for `fill_mode="constant"`: give the value of the
+            background.
+        align_corners: Which points of the corner pixels -1 and 1 are.
+        data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Attributes:
+        localization: The `keras_stn.Localization` inside: `layer.localization(images)` are the params.
+        warp: The `keras_stn.Warp` inside.
+
+    Input shape:
+        (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first.
+
+    Output shape:
+        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
+        as the input.
+
+    Raises:
+        ValueError: if an argument is none of the above, or a shape or dtype does not fit.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> model = keras.Sequential([
+        ...     keras.Input((40, 40, 1)),
+        ...     keras_stn.SpatialTransformer(output_size=(28, 28)),
+        ...     keras.layers.Conv2D(32, 5, activation="relu"),
+        ...     keras.layers.GlobalMaxPooling2D(),
+        ...     keras.layers.Dense(10),
+        ... ])
+        >>> model.layers[0].output.shape
+        (None, 28, 28, 1)
+
+    Reference:
+        Jaderberg, Simonyan, Zisserman and Kavukcuoglu, "Spatial Transformer Networks" (2015,
+        arXiv:1506.02025).
+    """
+
+    def __init__(
+        self,
+        localization=None,
+        transform="affine",
+        output_size=None,
+        *,
+        interpolation="bilinear",
+        fill_mode="constant",
+        fill_value=0.0,
+        align_corners=False,
+        data_format=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.warp = Warp(
+            transform,
+            output_size,
+            interpolation=interpolation,
+            fill_mode=fill_mode,
+            fill_value=fill_value,
+            align_corners=align_corners,
+            data_format=data_format,
+            dtype=self.dtype_policy,
+            name="warp",
+        )
+        if not isinstance(localization, Localization):
+            localization = Localization(
+                localization,
+                self.warp.transform,
+                data_format=self.warp.data_format,
+                dtype=self.dtype_policy,
+                name="localization",
+            )
+        self.localization = localization
+        self._check_parts_agree()
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def _check_parts_agree(self):
+        for argument in ("transform", "data_format"):
+            ours, theirs = (
+                keras.saving.serialize_keras_object(getattr(part, argument))
+                for part in (self.warp, self.localization)
+            )
+            if ours != theirs:
+                raise ValueError(
+                    f"{argument} must be the same for the SpatialTransformer and its Localization. "
+                    f"Received: {argument}={ours} and localization.{argument}={theirs}."
+                )
+
+    def build(self, input_shape):
+        if not self.localization.built:
+            self.localization.build(input_shape)
+        self.warp.build([input_shape, self.localization.compute_output_shape(input_shape)])
+
+    def call(self, images):
+        params = self.localization(images)  # (batch, num_params)
+        return self.warp([images, params])  # (batch, h, w, channels)
+
+    def compute_output_shape(self, input_shape):
+        params_shape = self.localization.compute_output_shape(input_shape)
+        return self.warp.compute_output_shape([input_shape, params_shape])
+
+    def compute_output_spec(self, images):
+        return self.warp.compute_output_spec([images, self.localization.compute_output_spec(images)])
+
+    def get_config(self):
+        warp = self.warp.get_config()
+        arguments = (
+            "transform",
+            "output_size",
+            "interpolation",
+            "fill_mode",
+            "fill_value",
+            "align_corners",
+            "data_format",
+        )
+        return {
+            **super().get_config(),
+            "localization": keras.saving.serialize_keras_object(self.localization),
+            **{argument: warp[argument] for argument in arguments},
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["localization"] = keras.saving.deserialize_keras_object(config["localization"])
+        return cls(**config)

@@ -1,0 +1,11 @@
+"""Localization: images to the parameters of a transform.
+
+`Localization` is the layer: a network, and a head that starts at the identity. The functions build
+networks for it, plain Keras models of stock layers; each sees channels_last images and returns features
+(batch, n).
+"""
+
+from keras_stn.localization.layer import Identity, Localization
+from keras_stn.localization.networks import BUILDERS, conv, dense, resized_conv, strided_conv
+
+__all__ = ["BUILDERS", "Identity", "Localization", "conv", "dense", "resized_conv", "strided_conv"]

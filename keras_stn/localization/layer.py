@@ -1,0 +1,162 @@
+"""The layer `Localization`: a network, and a head that starts at the identity."""
+
+from typing import Any
+
+import keras
+
+from keras_stn import _checks, _layout, transforms
+from keras_stn.localization.networks import BUILDERS
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class Identity(keras.initializers.Initializer):
+    """Initializer of the head's bias: the parameters of the identity.
+
+    Args:
+        transform: The transform family: a name or a `keras_stn.transforms.Transform`.
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.localization.Identity("attention")((3,)).numpy().tolist()
+        [1.0, 0.0, 0.0]
+    """
+
+    def __init__(self, transform: Any = "affine"):
+        self.transform = transforms.get(transform)
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.reshape(
+            keras.ops.convert_to_tensor(self.transform.identity_params, dtype=dtype), shape
+        )
+
+    def get_config(self):
+        return {"transform": keras.saving.serialize_keras_object(self.transform)}
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class Localization(keras.layers.Layer):
+    """Predicts the parameters of a transform from images.
+
+    A network, and a dense head whose kernel starts at zero and whose bias starts at the identity: so
+    training starts from a transformer that returns its input. `keras_stn.SpatialTransformer` holds one;
+    use it directly where a Functional model needs the parameters themselves.
+
+    Args:
+        network: What comes before the head:
+
+            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size;
+            - a name from `keras_stn.localization.BUILDERS`: `"resized_conv"`, `"conv"`, `"dense"`,
+              `"strided_conv"`;
+            - any Keras model or layer that turns channels_last images into features (batch, n).
+        transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
+            `keras_stn.transforms.Transform`.
+        data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default. The network
+            sees channels_last images in either case.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first.
+
+    Output shape:
+        (batch, num_params), float32 whatever the dtype policy (float64 for float64): half precision
+        would misplace the image by tenths of a pixel.
+
+    Raises:
+        ValueError: if `network` or `transform` is none of the above, or the network returns anything but
+            features (batch, n) with a static n.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> images = keras.Input((40, 40, 1))
+        >>> params = keras_stn.Localization("conv", "similarity")(images)
+        >>> warped = keras_stn.Warp("similarity")([images, params])
+        >>> params.shape, warped.shape
+        ((None, 4), (None, 40, 40, 1))
+
+    Reference:
+        Section 3.1 of Jaderberg et al., "Spatial Transformer Networks" (2015, arXiv:1506.02025).
+    """
+
+    def __init__(self, network=None, transform="affine", *, data_format=None, **kwargs):
+        super().__init__(**kwargs)
+        self.transform = transforms.get(transform)
+        self.data_format = _layout.data_format(data_format)
+        self._builder = _builder(network)
+        self.network = None if self._builder else network
+        self.head = keras.layers.Dense(
+            self.transform.num_params,
+            kernel_initializer="zeros",
+            bias_initializer=Identity(self.transform),
+            dtype="float64" if self.compute_dtype == "float64" else "float32",
+            name="params",
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def build(self, input_shape):
+        shape = _layout.shape_to_channels_last(input_shape, self.data_format)
+        if self._builder:
+            # Only the default looks at the size, and its weights do not depend on it.
+            size = {"image_size": shape[1:3]} if self._builder == "resized_conv" else {}
+            self.network = BUILDERS[self._builder](**size, dtype=self.dtype_policy)
+        if not self.network.built:
+            self.network.build(shape)
+        self.head.build(self._features(shape))
+
+    def _features(self, shape):
+        """The static shape of what the network returns; raises if a dense head cannot take it."""
+        spec = self.network.compute_output_spec(keras.KerasTensor(shape, self.compute_dtype))
+        features = getattr(spec, "shape", None)
+        if features is None or len(features) != 2 or features[1] is None:
+            received = keras.tree.map_structure(lambda tensor: tensor.shape, spec)
+            raise ValueError(
+                "The localization network must return features of shape (batch, n) with a static n, "
+                "from which a dense head makes the params. End it with Flatten, on images of a static "
+                "size, or with GlobalAveragePooling2D. "
+                f"Received: network={self.network.name!r} with output shape {received} "
+                f"for images of shape {tuple(shape)}."
+            )
+        return features
+
+    def call(self, images):
+        _checks.floating("images", images.dtype)
+        images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
+        features = self.network(images)  # (batch, n)
+        return self.head(features)  # (batch, num_params)
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.transform.num_params)
+
+    def compute_output_spec(self, images):
+        _checks.floating("images", images.dtype)
+        shape = self.compute_output_shape(images.shape)
+        return keras.KerasTensor(shape, dtype=self.head.compute_dtype)
+
+    def get_config(self):
+        network = self._builder or keras.saving.serialize_keras_object(self.network)
+        return {
+            **super().get_config(),
+            "network": network,
+            "transform": keras.saving.serialize_keras_object(self.transform),
+            "data_format": self.data_format,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config["network"], dict):
+            config["network"] = keras.saving.deserialize_keras_object(config["network"])
+        return cls(**config)
+
+
+def _builder(network: Any) -> str | None:
+    """The name of the builder that `network` asks for, or None if it is a layer itself."""
+    if network is None:
+        return "resized_conv"
+    if isinstance(network, str):
+        return _checks.one_of("network", network, BUILDERS)
+    if isinstance(network, keras.layers.Layer):
+        return None
+    raise ValueError(
+        f"network must be None, one of {tuple(BUILDERS)}, or a Keras model or layer. "
+        f"Received: network={network!r}."
+    )

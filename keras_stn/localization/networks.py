@@ -1,0 +1,183 @@
+"""Localization networks: plain Keras models of stock layers, images to features (batch, n)."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+layers = keras.layers
+
+
+def resized_conv(
+    image_size: tuple[int | None, int | None] = (None, None),
+    filters: Sequence[int] = (16, 32, 32),
+    units: int = 32,
+    side: int = 32,
+    *,
+    dtype: Any = None,
+) -> keras.Model:
+    """The default: looks at the image at 32x32, through three strided convolutions.
+
+    Where a thing is and how it lies shows at low resolution, so the network brings every image to
+    `side` x `side` first. That gives it one cost, and weights of one shape, for images of any size.
+
+    Args:
+        image_size: (height, width) of the images, where they are known: large images are then averaged
+            down before they are resized, so that no pixel is passed over.
+        filters: Width of each 3x3 convolution of stride 2.
+        units: Width of the dense layer at the end.
+        side: Side of the square that the convolutions see.
+        dtype: Dtype policy of the layers; Keras' global one by default.
+
+    Returns:
+        A Keras model: (batch, H, W, channels) -> (batch, units).
+
+    Example:
+        >>> import keras_stn
+        >>> network = keras_stn.localization.resized_conv((224, 320))
+        >>> network.compute_output_shape((None, 224, 320, 3))
+        (None, 32)
+    """
+    pool = tuple(max((size or 0) // side, 1) for size in image_size)
+    stack = [layers.AveragePooling2D(pool, data_format="channels_last", dtype=dtype)]
+    # float32, whatever the policy: under XLA the gradient of a float64 resize does not compile.
+    stack += [layers.Resizing(side, side, data_format="channels_last", dtype="float32")]
+    stack += [_conv(width, 3, strides=2, dtype=dtype) for width in filters]
+    stack += [layers.Flatten(dtype=dtype), layers.Dense(units, activation="relu", dtype=dtype)]
+    return keras.Sequential(stack, name="resized_conv")
+
+
+def conv(filters: int = 20, kernel_size: int = 5, units: int = 20, *, dtype: Any = None) -> keras.Model:
+    """The paper's convolutional localization network, for small images of one size.
+
+    Two 5x5 convolutions of 20 filters on the image pooled by two, a max pooling after each, and a
+    dense layer of 20.
+
+    Args:
+        filters: Width of both convolutions.
+        kernel_size: Side of their kernels.
+        units: Width of the dense layer.
+        dtype: Dtype policy of the layers; Keras' global one by default.
+
+    Returns:
+        A Keras model: (batch, H, W, channels) -> (batch, units); H and W must be static.
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.localization.conv().compute_output_shape((None, 42, 42, 1))
+        (None, 20)
+
+    Reference:
+        ST-CNN in appendix A.1 of Jaderberg et al. (2015, arXiv:1506.02025).
+    """
+    stack = [_pool(layers.AveragePooling2D, dtype)]
+    for _ in range(2):
+        stack += [_conv(filters, kernel_size, dtype=dtype), _pool(layers.MaxPooling2D, dtype)]
+    stack += [layers.Flatten(dtype=dtype), layers.Dense(units, activation="relu", dtype=dtype)]
+    return keras.Sequential(stack, name="conv")
+
+
+def dense(units: Sequence[int] = (32, 32, 32), *, dtype: Any = None) -> keras.Model:
+    """The paper's fully connected localization network, for small images of one size.
+
+    Args:
+        units: Width of each dense layer.
+        dtype: Dtype policy of the layers; Keras' global one by default.
+
+    Returns:
+        A Keras model: (batch, H, W, channels) -> (batch, units[-1]); H and W must be static.
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.localization.dense().compute_output_shape((None, 42, 42, 1))
+        (None, 32)
+
+    Reference:
+        ST-FCN in appendix A.1 of Jaderberg et al. (2015, arXiv:1506.02025).
+    """
+    stack = [layers.Flatten(dtype=dtype)]
+    stack += [layers.Dense(width, activation="relu", dtype=dtype) for width in units]
+    return keras.Sequential(stack, name="dense")
+
+
+def strided_conv(
+    widths: Sequence[int] = (64, 128, 256, 512),
+    reduced: int = 256,
+    units: int = 128,
+    *,
+    dtype: Any = None,
+) -> keras.Model:
+    """A deeper network for photographs, made for 512x512x3: strided blocks, then one map of attention.
+
+    Blocks of 3x3 convolution (stride 2, padding 1), batch normalisation and ReLU; two 1x1 convolutions
+    without bias, to `reduced` channels and to one; flattened into a dense layer with batch
+    normalisation and ReLU. Convolutions start He-normal by fan-out; padding, momentum and epsilon are
+    PyTorch's, so that weights can be carried over.
+
+    Args:
+        widths: Channels of each block.
+        reduced: Channels between the two 1x1 convolutions.
+        units: Width of the dense layer.
+        dtype: Dtype policy of the layers; Keras' global one by default.
+
+    Returns:
+        A Keras model: (batch, H, W, channels) -> (batch, units); H and W must be static.
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.localization.strided_conv().compute_output_shape((None, 512, 512, 3))
+        (None, 128)
+
+    Reference:
+        The initial weights: eq. (14) of He et al., "Delving Deep into Rectifiers" (2015,
+        arXiv:1502.01852).
+    """
+    he_normal = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+    def convolution(width, kernel_size, **kwargs):
+        # A copy of the initializer for each layer: one object would draw the same numbers each time.
+        return layers.Conv2D(
+            width,
+            kernel_size,
+            kernel_initializer=he_normal.clone(),
+            data_format="channels_last",
+            dtype=dtype,
+            **kwargs,
+        )
+
+    def normalised_relu():
+        norm = layers.BatchNormalization(axis=-1, momentum=0.9, epsilon=1e-5, dtype=dtype)
+        return [norm, layers.ReLU(dtype=dtype)]
+
+    stack = []
+    for width in widths:
+        # "same" padding would be 0 before and 1 after on an even size: half a pixel off padding 1.
+        stack += [layers.ZeroPadding2D(1, data_format="channels_last", dtype=dtype)]
+        stack += [convolution(width, 3, strides=2), *normalised_relu()]
+    stack += [convolution(reduced, 1, use_bias=False), convolution(1, 1, use_bias=False)]
+    stack += [layers.Flatten(dtype=dtype), layers.Dense(units, dtype=dtype), *normalised_relu()]
+    return keras.Sequential(stack, name="strided_conv")
+
+
+def _conv(filters, kernel_size, *, strides=1, dtype):
+    return layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        activation="relu",
+        data_format="channels_last",
+        dtype=dtype,
+    )
+
+
+def _pool(pooling, dtype):
+    return pooling(2, padding="same", data_format="channels_last", dtype=dtype)
+
+
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "resized_conv": resized_conv,
+    "conv": conv,
+    "dense": dense,
+    "strided_conv": strided_conv,
+}

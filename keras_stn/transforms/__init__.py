@@ -1,0 +1,67 @@
+"""Transform families: parameters to sampling grid, one family a file.
+
+A family is an object, and so can hold arguments and be saved with the model. Wherever a layer takes
+`transform`, a name from `FAMILIES` gives the family with its default arguments.
+"""
+
+from typing import Any
+
+import keras
+
+from keras_stn import _checks
+from keras_stn.transforms.affine import Affine
+from keras_stn.transforms.attention import Attention
+from keras_stn.transforms.base import MatrixTransform, Transform
+from keras_stn.transforms.rotation import Rotation
+from keras_stn.transforms.similarity import Similarity
+from keras_stn.transforms.translation import Translation
+
+__all__ = [
+    "FAMILIES",
+    "Affine",
+    "Attention",
+    "MatrixTransform",
+    "Rotation",
+    "Similarity",
+    "Transform",
+    "Translation",
+    "get",
+]
+
+FAMILIES: dict[str, type[Transform]] = {
+    "translation": Translation,
+    "attention": Attention,
+    "rotation": Rotation,
+    "similarity": Similarity,
+    "affine": Affine,
+}
+
+
+def get(transform: Any) -> Transform:
+    """The transform family that `transform` stands for.
+
+    Args:
+        transform: A name from `FAMILIES`, a `Transform`, or the saved form of one (the dictionary that
+            `keras.saving.serialize_keras_object` makes).
+
+    Returns:
+        A `Transform`.
+
+    Raises:
+        ValueError: if it is none of these.
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.transforms.get("affine").identity_params
+        (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    """
+    if isinstance(transform, dict):
+        transform = keras.saving.deserialize_keras_object(transform)
+    if isinstance(transform, Transform):
+        return transform
+    if isinstance(transform, str):
+        return FAMILIES[_checks.one_of("transform", transform, FAMILIES)]()
+    raise ValueError(
+        f"transform must be one of {tuple(FAMILIES)} or a keras_stn.transforms.Transform. "
+        f"Received: transform={transform!r}."
+    )

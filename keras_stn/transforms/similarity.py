@@ -1,0 +1,41 @@
+"""Similarity: isotropic scale, rotation and translation, four parameters."""
+
+import tensorflow as tf
+
+from keras_stn.transforms.base import ScaledAxes, matrix_entries, register
+
+
+@register
+class Similarity(ScaledAxes):
+    """Scale, turn and shift, 4 params (scale, angle, x, y).
+
+    theta = [[scale cos(angle), -scale sin(angle), x], [scale sin(angle), scale cos(angle), y]]
+
+    Convention:
+        Target to source, normalised units, radians, y downwards: scale = 0.5 magnifies two times, an
+        angle above zero turns the picture counter-clockwise, (x, y) is the point shown in the middle.
+
+    Args:
+        aspect_ratio: width / height of the picture, above 0. The turn is then rigid in pixels. The
+            default, 1, is a turn in normalised coordinates: rigid on square pictures only.
+
+    Example:
+        >>> import numpy as np, keras_stn
+        >>> similarity = keras_stn.transforms.Similarity()
+        >>> params = np.array([[2.0, 0.3, 0.1, -0.2]])
+        >>> similarity.compose(params, similarity.inverse(params)).numpy().round(6).tolist()
+        [[1.0, 0.0, 0.0, 0.0]]
+    """
+
+    num_params = 4
+    identity_params = (1.0, 0.0, 0.0, 0.0)
+
+    def theta(self, params):
+        scale, angle, x, y = tf.split(params, 4, axis=1)
+        return self.turn(scale * tf.cos(angle), scale * tf.sin(angle), x, y)
+
+    def from_theta(self, theta):
+        """The scale comes out positive and the angle in (-pi, pi]."""
+        cos, _, x, sin, _, y = matrix_entries(theta)
+        sin = sin / self.aspect_ratio
+        return tf.concat([tf.sqrt(cos**2 + sin**2), tf.atan2(sin, cos), x, y], axis=1)
