@@ -25,8 +25,8 @@ from keras_stn import grids
 
 Tensor = Any
 
-# All coordinates further out than this count as this far out, which keeps the float32 arithmetic of
-# `_modulo` exact with three bits to spare.
+# All coordinates further out than this count as this far out: beyond any image, and near enough for the
+# float32 arithmetic of `_modulo` to stay exact, with three bits to spare.
 _FAR = 2.0**20
 
 # Whole numbers up to this are exact in float32.

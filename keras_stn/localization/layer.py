@@ -82,7 +82,7 @@ class Localization(keras.layers.Layer):
         self.transform = transforms.get(transform)
         self.data_format = _layout.data_format(data_format)
         self._builder = _builder(network)
-        self.network = None if self._builder else network
+        self.network: Any = None if self._builder else network
         self.head = keras.layers.Dense(
             self.transform.num_params,
             kernel_initializer="zeros",

@@ -147,9 +147,9 @@ class MatrixTransform(Transform):
     def compose(self, outer, inner):
         a, b, c, d, e, f = matrix_entries(self.theta(tf.convert_to_tensor(outer)))
         k, m, n, p, q, r = matrix_entries(self.theta(tf.convert_to_tensor(inner)))
-        rows = (a * k + b * p, a * m + b * q, a * n + b * r + c)
-        rows += (d * k + e * p, d * m + e * q, d * n + e * r + f)
-        return self.from_theta(matrix(*rows))
+        x_row = a * k + b * p, a * m + b * q, a * n + b * r + c
+        y_row = d * k + e * p, d * m + e * q, d * n + e * r + f
+        return self.from_theta(matrix(*x_row, *y_row))
 
     def inverse(self, params):
         # In closed form: tf.linalg.inv has no TFLite kernel.
