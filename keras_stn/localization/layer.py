@@ -83,13 +83,8 @@ class Localization(keras.layers.Layer):
         self.data_format = _layout.data_format(data_format)
         self._builder = _builder(network)
         self.network: Any = None if self._builder else network
-        self.head = keras.layers.Dense(
-            self.transform.num_params,
-            kernel_initializer="zeros",
-            bias_initializer=Identity(self.transform),
-            dtype="float64" if self.compute_dtype == "float64" else "float32",
-            name="params",
-        )
+        self.head: Any = None
+        self.params_dtype = "float64" if self.compute_dtype == "float64" else "float32"
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape):
@@ -98,24 +93,36 @@ class Localization(keras.layers.Layer):
             # Only the default looks at the size, and its weights do not depend on it.
             size = {"image_size": shape[1:3]} if self._builder == "resized_conv" else {}
             self.network = BUILDERS[self._builder](**size, dtype=self.dtype_policy)
-        if not self.network.built:
-            self.network.build(shape)
-        self.head.build(self._features(shape))
+        features = self._build_network(shape)
+        self.head = keras.layers.Dense(
+            self.transform.num_params,
+            kernel_initializer="zeros",
+            bias_initializer=Identity(self.transform),
+            dtype=self.params_dtype,
+            name="params",
+        )
+        self.head.build(features)
 
-    def _features(self, shape):
+    def _build_network(self, shape):
         """The static shape of what the network returns; raises if a dense head cannot take it."""
-        spec = self.network.compute_output_spec(keras.KerasTensor(shape, self.compute_dtype))
-        features = getattr(spec, "shape", None)
-        if features is None or len(features) != 2 or features[1] is None:
-            received = keras.tree.map_structure(lambda tensor: tensor.shape, spec)
+        received = None
+        try:
+            if not self.network.built:
+                self.network.build(shape)
+            spec = self.network.compute_output_spec(keras.KerasTensor(shape, self.compute_dtype))
+            received = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), spec)
+            cause = None
+        except ValueError as error:  # such as a Dense layer on features of unknown size
+            cause = error
+        if not (isinstance(received, tuple) and len(received) == 2 and isinstance(received[1], int)):
             raise ValueError(
                 "The localization network must return features of shape (batch, n) with a static n, "
                 "from which a dense head makes the params. End it with Flatten, on images of a static "
                 "size, or with GlobalAveragePooling2D. "
                 f"Received: network={self.network.name!r} with output shape {received} "
                 f"for images of shape {tuple(shape)}."
-            )
-        return features
+            ) from cause
+        return received
 
     def call(self, images):
         _checks.floating("images", images.dtype)
@@ -129,7 +136,7 @@ class Localization(keras.layers.Layer):
     def compute_output_spec(self, images):
         _checks.floating("images", images.dtype)
         shape = self.compute_output_shape(images.shape)
-        return keras.KerasTensor(shape, dtype=self.head.compute_dtype)
+        return keras.KerasTensor(shape, dtype=self.params_dtype)
 
     def get_config(self):
         network = self._builder or keras.saving.serialize_keras_object(self.network)
