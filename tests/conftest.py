@@ -11,4 +11,3 @@ def _fresh_keras():
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
-    keras.backend.clear_session()

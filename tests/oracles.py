@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-# The fill modes that PyTorch knows, in its words. Its "reflection" is reflect or mirror, as align_corners says.
+# The fill modes that PyTorch knows, in its words: "reflection" is reflect or mirror, as align_corners says.
 TORCH_PADDING = {
     "constant": "zeros",
     "nearest": "border",
@@ -53,7 +53,7 @@ def affine_points(theta, output_size, align_corners):
 
 def tent_sample(images, grid, align_corners):
     """Eq. (5): V = sum over n, m of U[n, m] max(0, 1 - |x - m|) max(0, 1 - |y - n|)."""
-    batch, height, width, channels = images.shape
+    _, height, width, channels = images.shape
     output = np.zeros((*grid.shape[:3], channels))
     for b, i, j in np.ndindex(*grid.shape[:3]):
         x = to_pixel(grid[b, i, j, 0], width, align_corners)

@@ -1,9 +1,10 @@
 """The `strided_conv` transformer beside the same module in PyTorch, with the same weights."""
 
-import keras_stn
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import keras_stn
 
 torch = pytest.importorskip("torch", reason="PyTorch is an oracle only; CI installs it")
 nn = torch.nn
@@ -14,9 +15,17 @@ class TorchTransformer(nn.Module):
         super().__init__()
         blocks, channels = [], 3
         for width in widths:
-            blocks += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+            blocks += [
+                nn.Conv2d(channels, width, 3, stride=2, padding=1),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
             channels = width
-        blocks += [nn.Conv2d(channels, 256, 1, bias=False), nn.Conv2d(256, 1, 1, bias=False), nn.Flatten()]
+        blocks += [
+            nn.Conv2d(channels, 256, 1, bias=False),
+            nn.Conv2d(256, 1, 1, bias=False),
+            nn.Flatten(),
+        ]
         blocks += [nn.Linear((size // 16) ** 2, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 6)]
         self.localization = nn.Sequential(*blocks)
 
@@ -56,16 +65,15 @@ def to_keras(tensor):
 def smooth_pictures(size, seed, dtype):
     """(4, size, size, 3), a few waves each, black at the border.
 
-    The bilinear gradient jumps where a point crosses a pixel centre, by as much as the slope of the picture
-    does. Float32 puts some points on one side in one library and on the other side in the other: on noise
-    that alone moves the gradients by 1e-2 (and by 1e-13 in float64). A bright border beside the black
-    outside is as steep: there the rounding of theta, 4e-7 in TensorFlow, 1e-7 in PyTorch, shows as 2e-4.
+    The bilinear gradient jumps where a point crosses a pixel centre, by as much as the slope of the
+    picture does. Float32 puts some points on one side in one library and on the other side in the other:
+    on noise that alone moves the gradients by 1e-2 (and by 1e-13 in float64). A bright border beside the
+    black outside is as steep: there the rounding of theta, 4e-7 in TensorFlow and 1e-7 in PyTorch, shows
+    as 2e-4.
     """
     x, y = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
     rng = np.random.default_rng(seed)
-    waves = [
-        np.sin(2 * np.pi * (a * x + b * y + c)) for a, b, c in rng.uniform(-1.5, 1.5, size=(12, 3))
-    ]
+    waves = [np.sin(2 * np.pi * (a * x + b * y + c)) for a, b, c in rng.uniform(-1.5, 1.5, size=(12, 3))]
     pictures = np.stack(waves).reshape(4, 3, size, size).transpose(0, 2, 3, 1) / 2 + 0.5
     fade = np.sin(np.pi * x) * np.sin(np.pi * y)
     return (pictures * fade[..., None]).astype(dtype)

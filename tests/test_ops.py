@@ -4,10 +4,10 @@ import pathlib
 
 import keras
 import numpy as np
-import oracles
 import pytest
-from golden import make_torch
 
+import oracles
+from golden import make_torch
 from keras_stn import ops
 from keras_stn._checks import FILL_MODES, INTERPOLATIONS
 

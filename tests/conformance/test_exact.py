@@ -2,16 +2,17 @@
 
 import itertools
 
-import keras_stn
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import keras_stn
 from keras_stn import ops
 
 SIZES = (1, 2, 7, 8, 33)
 # Images lie in [0, 1], so one pixel can differ from the next by 1, and the bound is also one on the
-# coordinates, in pixels. Warp computes them exactly. A normalised float32 grid cannot hold (2j + 1) / W - 1:
-# its rounding, 2^-25 of half a width of 33, is 5e-7 px.
+# coordinates, in pixels. Warp computes them exactly. A normalised float32 grid cannot hold
+# (2j + 1) / W - 1: its rounding, 2^-25 of half a width of 33, is 5e-7 px.
 ATOL = 1e-6
 
 IDENTITY = [[1, 0, 0], [0, 1, 0]]
@@ -45,7 +46,12 @@ def compiled(function):
     )(images)
 
 
-PATHS = {"layer": warp, "ops": grid_and_sample, "layer_xla": compiled(warp), "ops_xla": compiled(grid_and_sample)}
+PATHS = {
+    "layer": warp,
+    "ops": grid_and_sample,
+    "layer_xla": compiled(warp),
+    "ops_xla": compiled(grid_and_sample),
+}
 paths = pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 corners = pytest.mark.parametrize("align_corners", [False, True])
 
@@ -67,9 +73,7 @@ def sizes_of(path):
 @corners
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_identity(interpolation, align_corners, path):
-    turned(
-        IDENTITY, lambda x: x, path, align_corners, sizes_of(path), interpolation=interpolation
-    )
+    turned(IDENTITY, lambda x: x, path, align_corners, sizes_of(path), interpolation=interpolation)
 
 
 @paths

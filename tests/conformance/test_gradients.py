@@ -1,9 +1,10 @@
 """Gradients to images, grid, theta and params, in float64, against finite differences."""
 
-import keras_stn
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import keras_stn
 from keras_stn import ops
 from keras_stn._checks import FILL_MODES, INTERPOLATIONS
 
@@ -26,7 +27,9 @@ def off_lattice_grid(align_corners=False):
     """Points in and around the image, each at least a fifth of a pixel from every pixel centre."""
     rng = np.random.default_rng(4)
     spans = np.array([WIDTH, HEIGHT]) - align_corners
-    pixels = rng.integers(-5, [WIDTH + 5, HEIGHT + 5], (2, 3, 5, 2)) + rng.uniform(0.2, 0.8, (2, 3, 5, 2))
+    pixels = rng.integers(-5, [WIDTH + 5, HEIGHT + 5], (2, 3, 5, 2)) + rng.uniform(
+        0.2, 0.8, (2, 3, 5, 2)
+    )
     return (2 * pixels - [WIDTH - 1, HEIGHT - 1]) / spans
 
 
@@ -76,7 +79,9 @@ def test_gradient_to_images(interpolation, fill_mode):
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_gradient_to_grid(align_corners, interpolation, fill_mode):
     arguments = interpolation, fill_mode, 0.3, align_corners
-    assert_gradient(lambda grid: ops.grid_sample(images(), grid, *arguments), off_lattice_grid(align_corners))
+    assert_gradient(
+        lambda grid: ops.grid_sample(images(), grid, *arguments), off_lattice_grid(align_corners)
+    )
 
 
 # A turn, a scale and a shift that take some points outside and none near the lattice.

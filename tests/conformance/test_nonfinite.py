@@ -2,10 +2,11 @@
 
 import itertools
 
-import keras_stn
 import numpy as np
 import pytest
 import tensorflow as tf
+
+import keras_stn
 from keras_stn import ops
 from keras_stn._checks import FILL_MODES, INTERPOLATIONS
 

@@ -1,0 +1,244 @@
+"""Bad input gets one clear error that names the argument, what was expected, and what came."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_stn
+from keras_stn import ops, transforms
+
+IMAGES = np.zeros((2, 5, 8, 3), "float32")
+GRID = np.zeros((2, 4, 6, 2), "float32")
+THETA = np.zeros((2, 2, 3), "float32")
+LAYERS = (keras_stn.SpatialTransformer, keras_stn.Warp)
+
+
+def raises(text):
+    return pytest.raises(ValueError, match="^" + text.replace("(", r"\(").replace(")", r"\)") + "$")
+
+
+def takes_mode(argument):
+    """Everything that has the argument, as functions of its value."""
+    yield lambda value: ops.grid_sample(IMAGES, GRID, **{argument: value})
+    for layer in LAYERS:
+        yield lambda value, layer=layer: layer(**{argument: value})
+
+
+@pytest.mark.parametrize(
+    ("argument", "word", "meant"),
+    [
+        ("fill_mode", "border", "nearest"),
+        ("fill_mode", "zeros", "constant"),
+        ("fill_mode", "reflection", "reflect"),
+        ("fill_mode", "Mirror", "mirror"),
+        ("fill_mode", "symmetric", "reflect"),
+        ("fill_mode", "circular", "wrap"),
+        ("interpolation", "linear", "bilinear"),
+        ("interpolation", "cubic", "bicubic"),
+        ("interpolation", "neerest", "nearest"),
+    ],
+)
+def test_an_unknown_mode_is_told_the_nearest_right_word(argument, word, meant):
+    for function in takes_mode(argument):
+        with pytest.raises(
+            ValueError,
+            match=rf"^{argument} must be one of \(.*\)\. Received: "
+            rf"{argument}='{word}'\. Did you mean '{meant}'\?$",
+        ):
+            function(word)
+
+
+@pytest.mark.parametrize("value", ["xyzzy", None, 3, ["nearest"]])
+@pytest.mark.parametrize("argument", ["fill_mode", "interpolation"])
+def test_a_mode_that_resembles_nothing_gets_no_guess(argument, value):
+    for function in takes_mode(argument):
+        with pytest.raises(ValueError, match=rf"^{argument} must be one of .*\.$"):
+            function(value)
+
+
+@pytest.mark.parametrize("value", [28, (28,), (28, 0), (28, -1), (28, 28.0), (1, 2, 3), "28", (True, 2)])
+def test_output_size_is_two_positive_integers(value):
+    text = r"output_size must be two positive integers, \(height, width\)\. Received: output_size="
+    for function in (
+        lambda: ops.affine_grid(THETA, value),
+        lambda: keras_stn.Warp(output_size=value),
+        lambda: keras_stn.SpatialTransformer(output_size=value),
+    ):
+        with pytest.raises(ValueError, match="^" + text):
+            function()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, "0", None, [], [1, None], [[1.0]]])
+def test_fill_value_is_finite_numbers(value):
+    for function in takes_mode("fill_value"):
+        with pytest.raises(
+            ValueError, match="^fill_value must be a finite number, or a sequence .* Received"
+        ):
+            function(value)
+
+
+def test_fill_value_has_one_number_for_each_channel():
+    text = (
+        r"fill_value must be a number, or one number for each of the 3 channels of images\. "
+        r"Received: fill_value=\[0\.0, 1\.0\]\."
+    )
+    functions = (
+        lambda: ops.grid_sample(IMAGES, GRID, fill_value=(0, 1)),
+        lambda: keras_stn.Warp("rotation", fill_value=(0, 1))([IMAGES, np.zeros((2, 1))]),
+        lambda: keras_stn.SpatialTransformer(fill_value=(0, 1))(IMAGES),
+        lambda: keras_stn.SpatialTransformer(fill_value=(0, 1))(keras.Input((5, 8, 3))),
+    )
+    for function in functions:
+        with pytest.raises(ValueError, match=text):
+            function()
+
+
+@pytest.mark.parametrize("value", ["yes", None, 1])
+def test_align_corners_is_a_boolean(value):
+    for function in takes_mode("align_corners"):
+        with pytest.raises(
+            ValueError, match="^align_corners must be True or False. Received: align_corners="
+        ):
+            function(value)
+
+
+def test_grid_sample_names_the_shape_it_expects():
+    with raises(r"images must have shape (batch, H, W, channels). Received: images.shape=(5, 8, 3)."):
+        ops.grid_sample(IMAGES[0], GRID)
+    with raises(r"grid must have shape (batch of images, h, w, 2). Received: grid.shape=(2, 4, 6, 3)."):
+        ops.grid_sample(IMAGES, np.zeros((2, 4, 6, 3)))
+    with raises(r"grid must have shape (batch of images, h, w, 2). Received: grid.shape=(1, 4, 6, 2)."):
+        ops.grid_sample(IMAGES, GRID[:1])
+    with raises(r"grid must have shape (batch of images, h, w, 2). Received: grid.shape=(None, 4, 2)."):
+        ops.grid_sample(IMAGES, keras.KerasTensor((None, 4, 2)))
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 6), (2, 3, 3), (2, 3, 2), (1, 2, 2, 3)])
+def test_affine_grid_names_the_shape_it_expects(shape):
+    with raises(rf"theta must have shape (batch, 2, 3). Received: theta.shape={shape}."):
+        ops.affine_grid(np.zeros(shape, "float32"), (4, 6))
+
+
+def test_layers_check_ranks_and_the_number_of_params():
+    with pytest.raises(ValueError, match="expected ndim=4, found ndim=3"):
+        keras_stn.SpatialTransformer()(IMAGES[0])
+    with pytest.raises(ValueError, match="expected ndim=4, found ndim=5"):
+        keras_stn.Localization()(keras.Input((5, 8, 3, 1)))
+    with pytest.raises(ValueError, match="expected ndim=4, found ndim=2"):
+        keras_stn.Warp()([np.zeros((2, 6), "float32"), IMAGES])
+    with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 6"):
+        keras_stn.Warp("affine")([IMAGES, np.zeros((2, 4), "float32")])
+    with pytest.raises(ValueError, match="expects 2 input"):
+        keras_stn.Warp()(IMAGES)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
+def test_integer_images_are_refused_where_floats_are_needed(dtype):
+    integers, params = IMAGES.astype(dtype), np.zeros((2, 6), "float32")
+    text = rf"^images must be floating point.*cast \(and scale\) it first.*images\.dtype={dtype}\.$"
+    functions = (
+        lambda: ops.grid_sample(integers, GRID),
+        lambda: ops.grid_sample(keras.KerasTensor(integers.shape, dtype), GRID),
+        lambda: keras_stn.Warp()([integers, params]),
+        lambda: keras_stn.SpatialTransformer()(integers),
+        lambda: keras_stn.Localization()(integers),
+        lambda: keras_stn.SpatialTransformer()(keras.Input((5, 8, 3), dtype=dtype)),
+        lambda: keras_stn.Localization("dense")(keras.Input((5, 8, 3), dtype=dtype)),
+        lambda: keras_stn.Warp()([keras.Input((5, 8, 3), dtype=dtype), keras.Input((6,))]),
+    )
+    for function in functions:
+        with pytest.raises(ValueError, match=text.removesuffix("$").removeprefix("^")):
+            function()
+
+
+def test_integer_coordinates_are_refused():
+    with pytest.raises(ValueError, match=r"^grid must be floating point; .*grid\.dtype=int64\.$"):
+        ops.grid_sample(IMAGES, GRID.astype("int64"))
+    with pytest.raises(ValueError, match=r"^theta must be floating point; .*theta\.dtype=int64\.$"):
+        ops.affine_grid(THETA.astype("int64"), (4, 6))
+
+
+class TwoOutputs(keras.layers.Layer):
+    def call(self, images):
+        flat = keras.ops.reshape(images, (-1, 120))
+        return flat, flat
+
+
+@pytest.mark.parametrize(
+    ("network", "size", "received"),
+    [
+        (lambda: keras.layers.Conv2D(4, 3), (5, 8, 3), r"output shape \(None, 3, 6, 4\)"),
+        (lambda: keras.layers.Flatten(), (None, 8, 3), r"output shape \(None, None\)"),
+        (lambda: TwoOutputs(), (5, 8, 3), r"output shape \(\(None, 120\), \(None, 120\)\)"),
+        (lambda: "conv", (None, None, 3), r"network='conv' with output shape None"),
+        (lambda: "strided_conv", (5, None, 3), r"network='strided_conv' with output shape None"),
+    ],
+)
+def test_a_network_whose_output_cannot_become_params_is_refused(network, size, received):
+    text = rf"^The localization network must return features of shape \(batch, n\) with .*{received}"
+    with pytest.raises(ValueError, match=text):
+        keras_stn.SpatialTransformer(network())(keras.Input(size))
+
+
+@pytest.mark.parametrize("network", [3, ["dense"], keras_stn.localization.dense])
+def test_a_network_is_a_layer_or_a_name(network):
+    with pytest.raises(
+        ValueError, match="^network must be None, one of .*or a Keras model or layer.*Received"
+    ):
+        keras_stn.Localization(network)
+
+
+def test_an_unknown_builder_or_family_or_format_is_told_the_nearest():
+    with pytest.raises(ValueError, match=r"network='strided'\. Did you mean 'strided_conv'\?"):
+        keras_stn.SpatialTransformer("strided")
+    with pytest.raises(ValueError, match=r"transform='afine'\. Did you mean 'affine'\?"):
+        keras_stn.Warp("afine")
+    with pytest.raises(ValueError, match=r"data_format='channel_last'\. Did you mean 'channels_last'\?"):
+        keras_stn.Warp(data_format="channel_last")
+    with pytest.raises(
+        ValueError, match=r"^transform must be one of .* or a keras_stn.transforms.Transform"
+    ):
+        transforms.get(transforms.Affine)
+    with pytest.raises(
+        ValueError, match=r"^aspect_ratio must be a positive number. Received: aspect_ratio=0."
+    ):
+        transforms.Rotation(aspect_ratio=0)
+
+
+def test_the_parts_of_a_transformer_must_agree():
+    with pytest.raises(
+        ValueError, match="^transform must be the same for the SpatialTransformer and its Loc"
+    ):
+        keras_stn.SpatialTransformer(keras_stn.Localization(transform="rotation"), "affine")
+    localization = keras_stn.Localization(data_format="channels_first")
+    with pytest.raises(ValueError, match="^data_format must be the same"):
+        keras_stn.SpatialTransformer(localization, data_format="channels_last")
+
+
+def test_a_family_says_what_it_does_not_define():
+    bare = transforms.Transform()
+    matrices = transforms.MatrixTransform()
+    for call, missing in (
+        (lambda: bare.transform_points(None, None), "transform_points"),
+        (lambda: bare.compose(None, None), "composition"),
+        (lambda: bare.inverse(None), "inverse"),
+        (lambda: matrices.theta(None), "theta"),
+        (lambda: matrices.from_theta(None), "from_theta"),
+    ):
+        with pytest.raises(TypeError, match=missing):
+            call()
+
+
+def test_another_keras_backend_is_refused_at_import():
+    # Keras on JAX may not be installed here, so it only says that it runs on it.
+    script = "import keras; keras.backend.backend = lambda: 'jax'; import keras_stn"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stderr.strip().splitlines()[-1] == (
+        "ImportError: keras_stn needs Keras' TensorFlow backend: set the environment variable "
+        'KERAS_BACKEND=tensorflow, or "backend" in ~/.keras/keras.json, before Keras is imported. '
+        "Received: backend='jax'."
+    )

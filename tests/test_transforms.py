@@ -1,0 +1,197 @@
+"""The transform families: their matrices, and the algebra of maps."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_stn
+from keras_stn import transforms
+
+families = pytest.mark.parametrize("name", transforms.FAMILIES)
+
+# Typical params of each family, two maps each, and the matrices that its docstring promises.
+PARAMS = {
+    "translation": [[0.3, -0.2], [-0.6, 0.9]],
+    "attention": [[1.1, 0.3, -0.2], [0.5, -0.6, 0.9]],
+    "rotation": [[0.4], [-1.2]],
+    "similarity": [[1.1, 0.4, 0.3, -0.2], [0.5, -1.2, -0.6, 0.9]],
+    "affine": [[1.1, -0.4, 0.3, 0.4, 0.9, -0.2], [0.5, 0.3, -0.6, -0.4, 1.2, 0.1]],
+}
+MATRIX = {
+    "translation": lambda x, y: [[1, 0, x], [0, 1, y]],
+    "attention": lambda s, x, y: [[s, 0, x], [0, s, y]],
+    "rotation": lambda a: [[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0]],
+    "similarity": lambda s, a, x, y: [
+        [s * np.cos(a), -s * np.sin(a), x],
+        [s * np.sin(a), s * np.cos(a), y],
+    ],
+    "affine": lambda *p: [p[:3], p[3:]],
+}
+ATOL = 1e-14  # float64, a handful of products of order 1
+
+
+def close(have, want):
+    return np.max(np.abs(np.asarray(have) - want)) <= ATOL
+
+
+def homogeneous(name, params):
+    theta = np.array([MATRIX[name](*p) for p in params])
+    return np.concatenate([theta, [[[0, 0, 1]]] * len(theta)], axis=1)
+
+
+def test_the_registry_and_the_tables_here_hold_the_same_families():
+    assert set(PARAMS) == set(MATRIX) == set(transforms.FAMILIES)
+
+
+@families
+def test_theta_is_the_matrix_of_the_docstring(name):
+    family = transforms.get(name)
+    assert len(PARAMS[name][0]) == family.num_params == len(family.identity_params)
+    assert close(family.theta(np.array(PARAMS[name])), homogeneous(name, PARAMS[name])[:, :2])
+
+
+@families
+def test_identity_params_are_the_identity(name):
+    family = transforms.get(name)
+    assert close(family.theta(np.array([family.identity_params])), [[[1, 0, 0], [0, 1, 0]]])
+
+
+@families
+def test_from_theta_returns_the_params(name):
+    family = transforms.get(name)
+    params = np.array(PARAMS[name])
+    assert close(family.from_theta(family.theta(params)), params)
+
+
+@families
+def test_compose_is_the_product_of_matrices_inner_first(name):
+    family = transforms.get(name)
+    outer, inner = np.array(PARAMS[name]), np.array(PARAMS[name][::-1])
+    want = homogeneous(name, outer) @ homogeneous(name, inner)
+    assert close(family.theta(family.compose(outer, inner)), want[:, :2])
+
+
+@families
+def test_inverse_undoes_the_map(name):
+    family = transforms.get(name)
+    params = np.array(PARAMS[name])
+    assert close(family.theta(family.inverse(params)), np.linalg.inv(homogeneous(name, params))[:, :2])
+    assert close(family.compose(params, family.inverse(params)), [family.identity_params] * 2)
+
+
+@families
+def test_transform_points_is_the_matrix_times_the_point(name):
+    family = transforms.get(name)
+    points = np.random.default_rng(0).uniform(-2, 2, (2, 5, 2))
+    column = np.concatenate([points, np.ones((2, 5, 1))], axis=-1)[..., None]
+    want = (homogeneous(name, PARAMS[name])[:, None] @ column)[..., :2, 0]
+    assert close(family.transform_points(np.array(PARAMS[name]), points), want)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@families
+def test_grid_is_transform_points_of_the_target_pixels(name, align_corners):
+    family = transforms.get(name)
+    params = np.array(PARAMS[name])
+    by_points = transforms.Transform.grid(family, params, (3, 5), align_corners)
+    assert close(family.grid(params, (3, 5), align_corners), by_points)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@families
+def test_pixels_are_the_pixels_of_the_grid(name, align_corners):
+    family = transforms.get(name)
+    arguments = np.array(PARAMS[name]), (4, 9), (3, 5), align_corners
+    for have, want in zip(
+        family.pixels(*arguments), transforms.Transform.pixels(family, *arguments), strict=True
+    ):
+        assert close(have, want)
+
+
+def distances(points):
+    return np.linalg.norm(points[:, :, None] - points[:, None], axis=-1)
+
+
+@pytest.mark.parametrize("name", ["rotation", "similarity"])
+def test_aspect_ratio_makes_turns_rigid_in_pixels(name):
+    height, width = 4, 10
+    pixels = np.random.default_rng(1).uniform(0, 10, (2, 5, 2))
+    points = (2 * pixels - [width - 1, height - 1]) / [width, height]
+    params = np.array(PARAMS[name])
+    scale = 1 if name == "rotation" else params[:, :1, None]
+    for aspect_ratio, rigid in ((width / height, True), (1.0, False)):
+        family = transforms.FAMILIES[name](aspect_ratio=aspect_ratio)
+        moved = np.asarray(family.transform_points(params, points)) * [width, height] / 2
+        error = np.max(np.abs(distances(moved) - scale * distances(pixels)))
+        assert (error < 1e-12) == rigid
+        assert close(family.compose(params, family.inverse(params)), [family.identity_params] * 2)
+
+
+def test_an_angle_above_zero_turns_the_picture_counter_clockwise():
+    picture = np.zeros((1, 5, 5, 1), "float32")
+    picture[0, 2, 4] = 1  # a point right of the centre ...
+    turned = keras_stn.Warp("rotation")([picture, np.array([[np.pi / 2]], "float32")])
+    assert np.round(turned[0, :, :, 0])[0, 2] == 1  # ... comes to stand above it
+
+
+def test_a_scale_below_one_magnifies():
+    picture = np.zeros((1, 9, 9, 1), "float32")
+    picture[0, 3:6, 3:6] = 1
+    crop = keras_stn.Warp("attention")([picture, np.array([[1 / 3, 0, 0]], "float32")])
+    assert np.sum(crop) > 60  # the square of nine pixels fills the picture of 81, but for soft edges
+
+
+def test_get_takes_names_objects_and_their_saved_form():
+    family = transforms.Similarity(aspect_ratio=2.5)
+    assert transforms.get(family) is family
+    restored = transforms.get(keras.saving.serialize_keras_object(family))
+    assert type(restored) is transforms.Similarity
+    assert restored.aspect_ratio == 2.5
+    for name, cls in transforms.FAMILIES.items():
+        assert type(transforms.get(name)) is cls
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Swirl(transforms.Transform):
+    """A user's own bent family, with an argument: turns by an angle that falls with the radius."""
+
+    num_params = 1
+    identity_params = (0.0,)
+
+    def __init__(self, reach=1.0):
+        self.reach = reach
+
+    def transform_points(self, params, points):
+        x, y = tf.split(points, 2, axis=-1)
+        angle = tf.expand_dims(params, 1) * tf.exp(-(x**2 + y**2) / self.reach)
+        cos, sin = tf.cos(angle), tf.sin(angle)
+        return tf.concat([cos * x - sin * y, sin * x + cos * y], axis=-1)
+
+    def get_config(self):
+        return {"reach": self.reach}
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_a_family_of_ones_own_warps_as_its_points_say(align_corners):
+    images = np.random.default_rng(2).random((2, 6, 9, 2))
+    params = np.array([[0.0], [0.8]])
+    layer = keras_stn.Warp(Swirl(0.5), align_corners=align_corners, dtype="float64")
+    warped = layer([images, params]).numpy()
+    # The identity goes through a normalised grid here, so it is exact to float64 rounding only.
+    assert np.max(np.abs(warped[0] - images[0])) <= 1e-14
+    grid = layer.transform.grid(params, (6, 9), align_corners)
+    want = keras_stn.ops.grid_sample(images, grid, align_corners=align_corners)
+    assert np.array_equal(warped, want)
+    assert np.max(np.abs(warped[1] - images[1])) > 0.1
+
+
+def test_a_family_of_ones_own_is_saved_with_its_arguments(tmp_path):
+    model = keras.Sequential([keras.Input((6, 9, 1)), keras_stn.SpatialTransformer("dense", Swirl(0.5))])
+    head = model.layers[0].localization.head
+    head.kernel.assign(np.random.default_rng(3).normal(size=head.kernel.shape))
+    images = np.random.default_rng(4).random((2, 6, 9, 1), "float32")
+    model.save(tmp_path / "m.keras")
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert loaded.layers[0].warp.transform.reach == 0.5
+    assert np.array_equal(loaded(images), model(images))
