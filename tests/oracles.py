@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-# The fill modes that PyTorch knows, in its words: "reflection" is reflect or mirror, as align_corners says.
+# The fill modes that PyTorch knows, in its words; align_corners decides what "reflection" means.
 TORCH_PADDING = {
     "constant": "zeros",
     "nearest": "border",
