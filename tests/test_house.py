@@ -87,7 +87,8 @@ def test_no_private_imports_no_assert_and_no_lambda_that_could_be_saved(path):
 
 
 def test_importing_the_package_brings_no_extra_in():
-    script = "import sys, keras; before = set(sys.modules); import keras_stn; print(set(sys.modules) - before)"
+    script = "import sys, keras; before = set(sys.modules); import keras_stn; "
+    script += "print(set(sys.modules) - before)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     brought = {name.split(".")[0] for name in ast.literal_eval(run.stdout)}
     assert "keras_stn" in brought

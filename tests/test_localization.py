@@ -43,7 +43,7 @@ def test_strided_conv_starts_he_normal_by_fan_out():
     for kernel in kernels:
         fan_out = 3 * 3 * kernel.shape[-1]
         values = keras.ops.convert_to_numpy(kernel)
-        # A deviation estimated from n >= 1728 draws is itself off by 1 / sqrt(2 n) = 1.7 %: four of these.
+        # A deviation estimated from n >= 1728 draws is off by 1 / sqrt(2 n) = 1.7 %: four of these.
         assert abs(np.std(values) / np.sqrt(2 / fan_out) - 1) < 0.07
         assert np.max(np.abs(values)) > 2.5 * np.sqrt(2 / fan_out)  # normal, not a truncated normal
     assert not np.array_equal(kernels[0][:, :, :, :64], kernels[1][:, :, :3, :64])
