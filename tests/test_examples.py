@@ -1,0 +1,37 @@
+"""Every example runs, writes what it says, stays short, and is linked from the README."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+examples = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+
+
+@examples
+def test_example_runs_and_writes_what_it_says(path, tmp_path):
+    environment = os.environ | {"MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    run = subprocess.run(
+        [sys.executable, path, "--smoke", "--out", tmp_path],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    written = re.findall(r"\S+\.(?:keras|png)", run.stdout.splitlines()[-1])
+    assert written
+    assert {pathlib.Path(name) for name in written} == set(tmp_path.iterdir())
+    assert all(pathlib.Path(name).stat().st_size > 1000 for name in written)
+
+
+@examples
+def test_example_is_short_and_linked(path):
+    assert len(path.read_text().splitlines()) <= 100
+    assert f"](examples/{path.name})" in (ROOT / "README.md").read_text()
