@@ -69,6 +69,18 @@ def _divisor(size: Size, align_corners: bool, dtype: tf.DType) -> Any:
     return max(value, 1.0) if isinstance(value, float) else tf.maximum(value, 1)
 
 
+def _half_ratio(source: Any, target: Any) -> Any:
+    """source / target / 2, and exactly 1/2 where the two are equal.
+
+    TensorFlow's graph optimiser turns a division by a constant into a product with its rounded
+    reciprocal, so no tensor is divided by a number: a known target is divided by an unknown source. The
+    identity at width 41 would be off by 1e-5 otherwise.
+    """
+    if isinstance(source, float) and isinstance(target, float):
+        return source / (2 * target)
+    return 1 / (2 * target / source)
+
+
 def normalised_axis(size: Size, align_corners: bool, dtype: tf.DType) -> Tensor:
     """The normalised coordinate of each pixel of an axis."""
     return steps(size, dtype) / _divisor(size, align_corners, dtype)  # (size,)
@@ -125,7 +137,7 @@ def affine_pixels(
         source = span(size, align_corners, dtype)
         a, b, c = tf.split(row, 3, axis=2)  # (batch, 1, 1) each
         centre = _number(size - 1, dtype)
-        rows += [a * (source / (2 * target_x)), b * (source / (2 * target_y))]
+        rows += [a * _half_ratio(source, target_x), b * _half_ratio(source, target_y)]
         rows += [(c * source + centre) / 2]
     return _apply_rows(tf.concat(rows, axis=1), steps(width, dtype), steps(height, dtype))
 

@@ -1,5 +1,7 @@
 """The layers: `Warp`, and `SpatialTransformer`, which is `Localization` and `Warp` in a row."""
 
+import copy
+
 import keras
 import tensorflow as tf
 
@@ -143,7 +145,8 @@ class SpatialTransformer(keras.layers.Layer):
     Args:
         localization: The localization network: `None` for a small default that suits any image size, a
             name from `keras_stn.localization.BUILDERS`, any Keras model or layer that turns
-            channels_last images into features (batch, n), or a `keras_stn.Localization`.
+            channels_last images into features (batch, n), or a `keras_stn.Localization`. One object
+            belongs to one transformer; to share params, call a `Localization` and use `keras_stn.Warp`.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
         output_size: (height, width) of the output; the size of the images by default.
@@ -241,6 +244,8 @@ class SpatialTransformer(keras.layers.Layer):
         if not self.localization.built:
             self.localization.build(input_shape)
         self.warp.build([input_shape, self.localization.compute_output_shape(input_shape)])
+        if not self.trainable:  # as an argument, it has not reached the parts
+            self.localization.trainable = False
 
     def call(self, images):
         params = self.localization(images)  # (batch, num_params)
@@ -272,6 +277,6 @@ class SpatialTransformer(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
+        config = copy.deepcopy(config)
         config["localization"] = keras.saving.deserialize_keras_object(config["localization"])
         return cls(**config)

@@ -179,8 +179,8 @@ def _modulo(position: Tensor, period: Tensor) -> Tensor:
     """`position` modulo `period`, on floats alone: FLOOR_MOD is missing on GPU delegates.
 
     Compilers turn the division by a constant into a product with its rounded reciprocal, which may
-    put a multiple of the period on the wrong side of the floor. Callers shift by half a pixel, so that
-    whole positions stay clear of it, or do not care.
+    put a multiple of the period on the wrong side of the floor. Callers shift by a part of a pixel, so
+    that whole positions stay clear of it, or do not care.
     """
     return position - period * tf.floor(position / period)
 
@@ -200,7 +200,8 @@ def _mirror(position: Tensor, size: Tensor) -> Tensor:
 
 def _wrap(position: Tensor, size: Tensor) -> Tensor:
     """b c d | a b c d | a b c"""
-    return _modulo(position + 0.5, size) - 0.5
+    # A quarter, so that halfway between two pixels, where nearest breaks ties, is clear of it as well.
+    return _modulo(position + 0.25, size) - 0.25
 
 
 _EXTENSIONS: dict[str, Callable] = {

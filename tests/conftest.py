@@ -1,4 +1,9 @@
-"""Every test starts from Keras' own settings and from one seed."""
+"""Every test starts from Keras' own settings and from one seed, quietly and without a window."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "Agg")
 
 import keras
 import pytest

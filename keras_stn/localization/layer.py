@@ -1,5 +1,6 @@
 """The layer `Localization`: a network, and a head that starts at the identity."""
 
+import copy
 from typing import Any
 
 import keras
@@ -102,6 +103,8 @@ class Localization(keras.layers.Layer):
             name="params",
         )
         self.head.build(features)
+        if not self.trainable:  # Keras tells the parts there are when it is set, and these are new
+            self.network.trainable = self.head.trainable = False
 
     def _build_network(self, shape):
         """The static shape of what the network returns; raises if a dense head cannot take it."""
@@ -149,7 +152,7 @@ class Localization(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        config = dict(config)
+        config = copy.deepcopy(config)  # Keras empties the config of a Functional network
         if isinstance(config["network"], dict):
             config["network"] = keras.saving.deserialize_keras_object(config["network"])
         return cls(**config)

@@ -43,7 +43,7 @@ def resized_conv(
     # float32, whatever the policy: under XLA the gradient of a float64 resize does not compile.
     stack += [layers.Resizing(side, side, data_format="channels_last", dtype="float32")]
     stack += [_conv(width, 3, strides=2, dtype=dtype) for width in filters]
-    stack += [layers.Flatten(dtype=dtype), layers.Dense(units, activation="relu", dtype=dtype)]
+    stack += [_flatten(dtype), layers.Dense(units, activation="relu", dtype=dtype)]
     return keras.Sequential(stack, name="resized_conv")
 
 
@@ -73,7 +73,7 @@ def conv(filters: int = 20, kernel_size: int = 5, units: int = 20, *, dtype: Any
     stack = [_pool(layers.AveragePooling2D, dtype)]
     for _ in range(2):
         stack += [_conv(filters, kernel_size, dtype=dtype), _pool(layers.MaxPooling2D, dtype)]
-    stack += [layers.Flatten(dtype=dtype), layers.Dense(units, activation="relu", dtype=dtype)]
+    stack += [_flatten(dtype), layers.Dense(units, activation="relu", dtype=dtype)]
     return keras.Sequential(stack, name="conv")
 
 
@@ -95,7 +95,7 @@ def dense(units: Sequence[int] = (32, 32, 32), *, dtype: Any = None) -> keras.Mo
     Reference:
         ST-FCN in appendix A.1 of Jaderberg et al. (2015, arXiv:1506.02025).
     """
-    stack = [layers.Flatten(dtype=dtype)]
+    stack = [_flatten(dtype)]
     stack += [layers.Dense(width, activation="relu", dtype=dtype) for width in units]
     return keras.Sequential(stack, name="dense")
 
@@ -155,7 +155,7 @@ def strided_conv(
         stack += [layers.ZeroPadding2D(1, data_format="channels_last", dtype=dtype)]
         stack += [convolution(width, 3, strides=2), *normalised_relu()]
     stack += [convolution(reduced, 1, use_bias=False), convolution(1, 1, use_bias=False)]
-    stack += [layers.Flatten(dtype=dtype), layers.Dense(units, dtype=dtype), *normalised_relu()]
+    stack += [_flatten(dtype), layers.Dense(units, dtype=dtype), *normalised_relu()]
     return keras.Sequential(stack, name="strided_conv")
 
 
@@ -169,6 +169,10 @@ def _conv(filters, kernel_size, *, strides=1, dtype):
         data_format="channels_last",
         dtype=dtype,
     )
+
+
+def _flatten(dtype):
+    return layers.Flatten(data_format="channels_last", dtype=dtype)
 
 
 def _pool(pooling, dtype):

@@ -1,0 +1,412 @@
+"""The table: every public callable as one or more small cases, over which each property is tested.
+
+A property is a file beside this one; it runs over the whole table, or over `SOME` where it is dear.
+`test_public_surface.py` fails for a public name that no case covers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import keras_stn
+from keras_stn import Localization, SpatialTransformer, Warp, localization, ops, transforms
+
+Arrays = tuple[np.ndarray, ...]
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to use a public callable."""
+
+    id: str
+    covers: tuple[str, ...]  # public names, as one writes them after `keras_stn.`
+    make: Callable[[], Any]  # a fresh layer, network or function
+    inputs: Arrays
+    any_size: bool = True  # whether height and width may be unknown
+    users_code: bool = False  # whether a saved model needs classes of this file
+
+    def model(self) -> keras.Model:
+        """A Functional model of this case, with weights that are not the initial ones."""
+        symbols = [keras.Input(x.shape[1:], dtype=x.dtype) for x in self.inputs]
+        return scramble(keras.Model(one_or_list(symbols), call(self.make(), symbols)))
+
+    def built(self) -> Any:
+        """What `make` makes; a layer is built, with weights that are not the initial ones."""
+        made = self.make()
+        if isinstance(made, keras.layers.Layer):
+            call(made, self.inputs)
+            scramble(made)
+        return made
+
+    def __str__(self):
+        return self.id
+
+
+def one_or_list(items):
+    items = list(items)
+    return items if len(items) > 1 else items[0]
+
+
+def call(made: Any, inputs: Any) -> Any:
+    """Call as users do: a layer on a tensor or a list of them, a function on its arguments."""
+    return made(one_or_list(inputs)) if isinstance(made, keras.layers.Layer) else made(*inputs)
+
+
+def scramble(layer: Any) -> Any:
+    """Move every weight off its initial value: a fresh head is the identity, and would hide faults."""
+    random = np.random.default_rng(3)
+    for weight in layer.weights:
+        weight.assign_add(random.uniform(0.0, 0.1, weight.shape))
+    return layer
+
+
+# --- What users write ------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable(package="conformance")
+class Bulge(transforms.Transform):
+    """A family that is no matrix, and holds an argument."""
+
+    num_params = 1
+    identity_params = (0.0,)
+
+    def __init__(self, power=2):
+        self.power = power
+
+    def transform_points(self, params, points):
+        radius = keras.ops.sum(points**2, axis=-1, keepdims=True) ** (self.power / 2)
+        return points * (1 + keras.ops.expand_dims(params, 1) * radius)
+
+    def get_config(self):
+        return {"power": self.power}
+
+
+@keras.saving.register_keras_serializable(package="conformance")
+class Scroll(transforms.MatrixTransform):
+    """A family of matrices."""
+
+    num_params = 1
+    identity_params = (0.0,)
+
+    def theta(self, params):
+        one, zero = tf.ones_like(params), tf.zeros_like(params)
+        return tf.reshape(tf.concat([one, zero, params, zero, one, zero], axis=1), (-1, 2, 3))
+
+    def from_theta(self, theta):
+        return theta[:, 0, 2:]
+
+
+@keras.saving.register_keras_serializable(package="conformance")
+class Features(keras.layers.Layer):
+    """A localization network written as a layer."""
+
+    def __init__(self, units=4, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.conv = keras.layers.Conv2D(units, 3, activation="relu", data_format="channels_last")
+        self.pool = keras.layers.GlobalAveragePooling2D(data_format="channels_last")
+
+    def build(self, input_shape):
+        self.conv.build(input_shape)
+
+    def call(self, images):
+        return self.pool(self.conv(images))
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], self.units)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def sequential(dtype=None) -> keras.Model:
+    """A user's network, not yet built; small, and for images of any size."""
+    return keras.Sequential(
+        [
+            keras.layers.Conv2D(3, 3, activation="tanh", data_format="channels_last", dtype=dtype),
+            keras.layers.GlobalMaxPooling2D(data_format="channels_last", dtype=dtype),
+        ]
+    )
+
+
+def functional() -> keras.Model:
+    """A user's network with two branches, built for images of one size."""
+    images = keras.Input(IMAGES.shape[1:])
+    left = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(images)
+    right = keras.layers.Dense(3, activation="tanh")(keras.layers.Flatten()(images))
+    return keras.Model(images, keras.layers.concatenate([left, right]))
+
+
+def small_strided_conv() -> keras.Model:
+    return localization.strided_conv(widths=(4, 6), reduced=3, units=5)
+
+
+# --- Inputs: batches of 2, nothing square ----------------------------------------------------------
+
+_random = np.random.default_rng(0)
+
+
+def _uniform(*shape, around=0.0, within=1.0):
+    return (around + _random.uniform(-within, within, shape)).astype("float32")
+
+
+IMAGES = _uniform(2, 7, 5, 3)
+CHANNELS_FIRST = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
+LABELS = _random.integers(0, 9, (2, 7, 5, 1)).astype("int32")
+GRID = _uniform(2, 4, 6, 2, within=1.4)  # some of it outside the images
+THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
+
+
+def params(transform) -> np.ndarray:
+    family = transforms.get(transform)
+    return _uniform(2, family.num_params, around=np.array(family.identity_params), within=0.3)
+
+
+# --- The table -------------------------------------------------------------------------------------
+
+FAMILIES = {
+    **{name: (f"transforms.{family.__name__}", family) for name, family in transforms.FAMILIES.items()},
+    "rotation-of-oblongs": ("transforms.Rotation", lambda: transforms.Rotation(aspect_ratio=5 / 7)),
+    "users-points": ("transforms.Transform", lambda: Bulge(power=3)),
+    "users-matrix": ("transforms.MatrixTransform", Scroll),
+}
+
+
+def _users(family: str) -> bool:
+    return family.startswith("users-")
+
+
+def _transformer(id, *, covers=(), inputs=(IMAGES,), any_size=True, users_code=False, **arguments):
+    """`arguments` are the layer's; a `localization` that is a function makes a fresh network."""
+
+    def make():
+        network = arguments.get("localization", sequential)
+        network = network() if callable(network) else network
+        return SpatialTransformer(**{**arguments, "localization": network})
+
+    covers = ("SpatialTransformer", *covers)
+    return Case(f"SpatialTransformer-{id}", covers, make, inputs, any_size, users_code)
+
+
+SPATIAL_TRANSFORMERS = [
+    *(
+        _transformer(name, covers=(public,), transform=make(), users_code=_users(name))
+        for name, (public, make) in FAMILIES.items()
+    ),
+    _transformer("default", localization=None),
+    _transformer("conv", localization="conv", any_size=False),
+    _transformer("dense", localization="dense", any_size=False),
+    _transformer("strided_conv", localization=small_strided_conv, any_size=False),
+    _transformer("users-functional", localization=functional, any_size=False),
+    _transformer("users-layer", localization=Features, users_code=True),
+    _transformer(
+        "localization-object",
+        localization=lambda: Localization(sequential(), "similarity"),
+        transform="similarity",
+    ),
+    _transformer("output_size", output_size=(4, 9)),
+    _transformer("nearest-wrap", interpolation="nearest", fill_mode="wrap"),
+    _transformer("bilinear-reflect", fill_mode="reflect", align_corners=True),
+    _transformer("bicubic-mirror", interpolation="bicubic", fill_mode="mirror"),
+    _transformer("fill_value", fill_value=(0.5, -1.0, 2.0), output_size=(9, 6)),
+    _transformer(
+        "channels_first",
+        data_format="channels_first",
+        output_size=(4, 9),
+        inputs=(CHANNELS_FIRST,),
+        any_size=False,
+    ),
+]
+
+WARPS = [
+    *(
+        Case(
+            f"Warp-{name}",
+            ("Warp", public),
+            lambda make=make: Warp(make()),
+            (IMAGES, params(make())),
+            users_code=_users(name),
+        )
+        for name, (public, make) in FAMILIES.items()
+    ),
+    *(
+        Case(
+            f"Warp-{interpolation}-{fill_mode}",
+            ("Warp",),
+            lambda i=interpolation, f=fill_mode: Warp(interpolation=i, fill_mode=f, fill_value=0.5),
+            (IMAGES, params("affine")),
+        )
+        for interpolation in INTERPOLATIONS
+        for fill_mode in FILL_MODES
+    ),
+    Case(
+        "Warp-output_size-align_corners",
+        ("Warp",),
+        lambda: Warp("similarity", (3, 8), align_corners=True),
+        (IMAGES, params("similarity")),
+    ),
+    Case(
+        "Warp-channels_first",
+        ("Warp",),
+        lambda: Warp(output_size=(3, 8), data_format="channels_first"),
+        (CHANNELS_FIRST, params("affine")),
+        any_size=False,
+    ),
+]
+
+_LOCALIZATION = ("Localization", "localization.Localization")
+
+LOCALIZATIONS = [
+    Case("Localization-default", _LOCALIZATION, Localization, (IMAGES,)),
+    *(
+        Case(
+            f"Localization-{name}",
+            _LOCALIZATION,
+            lambda name=name: Localization(name, "similarity"),
+            (IMAGES,),
+            any_size=False,
+        )
+        for name in ("conv", "dense")
+    ),
+    Case(
+        "Localization-strided_conv",
+        _LOCALIZATION,
+        lambda: Localization(small_strided_conv()),
+        (IMAGES,),
+        any_size=False,
+    ),
+    Case("Localization-users-sequential", _LOCALIZATION, lambda: Localization(sequential()), (IMAGES,)),
+    Case(
+        "Localization-users-functional",
+        _LOCALIZATION,
+        lambda: Localization(functional()),
+        (IMAGES,),
+        any_size=False,
+    ),
+    Case(
+        "Localization-users-layer",
+        _LOCALIZATION,
+        lambda: Localization(Features(), Bulge()),
+        (IMAGES,),
+        users_code=True,
+    ),
+    Case(
+        "Localization-channels_first",
+        _LOCALIZATION,
+        lambda: Localization(sequential(), data_format="channels_first"),
+        (CHANNELS_FIRST,),
+        any_size=False,
+    ),
+    Case(
+        "Identity-as-bias",
+        ("localization.Identity",),
+        lambda: keras.layers.Dense(3, bias_initializer=localization.Identity("attention")),
+        (params("attention"),),
+    ),
+]
+
+NETWORKS = [
+    Case("resized_conv", ("localization.resized_conv",), localization.resized_conv, (IMAGES,)),
+    Case("conv", ("localization.conv",), localization.conv, (IMAGES,), any_size=False),
+    Case("dense", ("localization.dense",), localization.dense, (IMAGES,), any_size=False),
+    Case(
+        "strided_conv",
+        ("localization.strided_conv",),
+        small_strided_conv,
+        (IMAGES,),
+        any_size=False,
+    ),
+]
+
+
+def _grid_sample(**arguments):
+    return lambda: lambda images, grid: ops.grid_sample(images, grid, **arguments)
+
+
+FUNCTIONS = [
+    *(
+        Case(
+            f"grid_sample-{interpolation}-{fill_mode}",
+            ("ops.grid_sample",),
+            _grid_sample(interpolation=interpolation, fill_mode=fill_mode, fill_value=0.5),
+            (IMAGES, GRID),
+        )
+        for interpolation, fill_mode in zip(
+            (*INTERPOLATIONS, "bilinear", "nearest"), FILL_MODES, strict=True
+        )
+    ),
+    Case(
+        "grid_sample-labels", ("ops.grid_sample",), _grid_sample(interpolation="nearest"), (LABELS, GRID)
+    ),
+    Case(
+        "grid_sample-align_corners",
+        ("ops.grid_sample",),
+        _grid_sample(fill_value=[0.5, -1.0, 2.0], align_corners=True),
+        (IMAGES, GRID),
+    ),
+    Case(
+        "affine_grid",
+        ("ops.affine_grid",),
+        lambda: lambda theta: ops.affine_grid(theta, (4, 9)),
+        (THETA,),
+    ),
+    Case(
+        "affine_grid-align_corners",
+        ("ops.affine_grid",),
+        lambda: lambda theta: ops.affine_grid(theta, (4, 9), align_corners=True),
+        (THETA,),
+    ),
+]
+
+
+def _methods(name, public, make):
+    """The methods of a family: functions of tensors, not of the symbolic tensors of Keras."""
+    covers = ("transforms.get", public)
+    family = keras_stn.transforms.get(make())
+    one, two = params(family), params(family)
+    points = _uniform(2, 11, 2)
+    yield Case(f"{name}.grid", covers, lambda: lambda p: family.grid(p, (4, 9)), (one,))
+    yield Case(f"{name}.transform_points", covers, lambda: family.transform_points, (one, points))
+    if isinstance(family, transforms.MatrixTransform):
+        yield Case(f"{name}.theta", covers, lambda: family.theta, (one,))
+        yield Case(f"{name}.compose", covers, lambda: family.compose, (one, two))
+        yield Case(f"{name}.inverse", covers, lambda: family.inverse, (one,))
+
+
+METHODS = [case for name, family in FAMILIES.items() for case in _methods(name, *family)]
+
+LAYERS = SPATIAL_TRANSFORMERS + WARPS + LOCALIZATIONS + NETWORKS
+MODELS = LAYERS + FUNCTIONS  # all that can stand in a Keras model
+ALL = MODELS + METHODS
+
+# One case for each thing that is done differently, for properties that are dear.
+_SOME = {
+    "SpatialTransformer-affine",
+    "SpatialTransformer-users-points",
+    "SpatialTransformer-default",
+    "SpatialTransformer-strided_conv",
+    "SpatialTransformer-users-functional",
+    "SpatialTransformer-users-layer",
+    "SpatialTransformer-bicubic-mirror",
+    "SpatialTransformer-channels_first",
+    "Warp-attention",
+    "Warp-nearest-wrap",
+    "Localization-conv",
+    "Localization-users-sequential",
+    "grid_sample-bicubic-reflect",
+    "affine_grid",
+}
+SOME = [case for case in MODELS if case.id in _SOME]
+
+# Public callables that are no layer, network or function of tensors, and the file that tests them.
+TESTED_ELSEWHERE = {
+    "visualize.plot_warps": "tests/test_visualize.py",
+    "visualize.sampling_quadrilateral": "tests/test_visualize.py",
+}
