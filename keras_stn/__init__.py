@@ -1,12 +1,13 @@
 """keras_stn: the spatial transformer layer for Keras on TensorFlow."""
 
-import keras as _keras
+from keras_stn import _checks, _quiet
 
-from keras_stn import _checks
+with _quiet.importing_tensorflow():
+    import keras as _keras
 
 _checks.backend(_keras.backend.backend())
 
-from keras_stn import localization, ops, transforms  # noqa: E402
+from keras_stn import localization, ops, transforms, visualize  # noqa: E402
 from keras_stn._version import __version__  # noqa: E402
 from keras_stn.layers import SpatialTransformer, Warp  # noqa: E402
 from keras_stn.localization import Localization  # noqa: E402
@@ -19,4 +20,5 @@ __all__ = [
     "localization",
     "ops",
     "transforms",
+    "visualize",
 ]

@@ -130,16 +130,18 @@ def affine_pixels(
     """
     dtype = theta.dtype
     height, width = output_size
-    target_x = _divisor(width, align_corners, dtype)
-    target_y = _divisor(height, align_corners, dtype)
-    rows = []
-    for row, size in zip(tf.split(theta, 2, axis=1), reversed(source_size), strict=True):
+    targets = [_divisor(size, align_corners, dtype) for size in (width, height)]
+    scale, offset = [], []  # of the rows of theta: x, y
+    for size in reversed(source_size):
         source = span(size, align_corners, dtype)
-        a, b, c = tf.split(row, 3, axis=2)  # (batch, 1, 1) each
-        centre = _number(size - 1, dtype)
-        rows += [a * _half_ratio(source, target_x), b * _half_ratio(source, target_y)]
-        rows += [(c * source + centre) / 2]
-    return _apply_rows(tf.concat(rows, axis=1), steps(width, dtype), steps(height, dtype))
+        scale += [*(_half_ratio(source, target) for target in targets), source / 2]
+        offset += [0.0, 0.0, _number(size - 1, dtype) / 2]
+    pixel_theta = theta * _matrix(scale, dtype) + _matrix(offset, dtype)  # (batch, 2, 3)
+    return _apply_rows(pixel_theta, steps(width, dtype), steps(height, dtype))
+
+
+def _matrix(entries: list[Any], dtype: tf.DType) -> Tensor:
+    return tf.reshape(tf.stack([tf.cast(entry, dtype) for entry in entries]), (2, 3))
 
 
 def to_pixels(

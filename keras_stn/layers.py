@@ -247,7 +247,7 @@ class SpatialTransformer(keras.layers.Layer):
         if not self.trainable:  # as an argument, it has not reached the parts
             self.localization.trainable = False
 
-    def call(self, images):
+    def call(self, images, training=None):  # Keras hands training on to the parts
         params = self.localization(images)  # (batch, num_params)
         return self.warp([images, params])  # (batch, h, w, channels)
 
@@ -255,7 +255,7 @@ class SpatialTransformer(keras.layers.Layer):
         params_shape = self.localization.compute_output_shape(input_shape)
         return self.warp.compute_output_shape([input_shape, params_shape])
 
-    def compute_output_spec(self, images):
+    def compute_output_spec(self, images, training=None):
         return self.warp.compute_output_spec([images, self.localization.compute_output_spec(images)])
 
     def get_config(self):

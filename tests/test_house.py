@@ -15,6 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each room may import from those before it.
 ROOMS = [
     "_version",
+    "_quiet",
     "_checks",
     "_layout",
     "grids",

@@ -127,7 +127,7 @@ class Localization(keras.layers.Layer):
             ) from cause
         return received
 
-    def call(self, images):
+    def call(self, images, training=None):  # Keras hands training on to the network
         _checks.floating("images", images.dtype)
         images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
         features = self.network(images)  # (batch, n)
@@ -136,7 +136,7 @@ class Localization(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return (input_shape[0], self.transform.num_params)
 
-    def compute_output_spec(self, images):
+    def compute_output_spec(self, images, training=None):
         _checks.floating("images", images.dtype)
         shape = self.compute_output_shape(images.shape)
         return keras.KerasTensor(shape, dtype=self.params_dtype)
