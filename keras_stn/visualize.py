@@ -1,0 +1,226 @@
+"""Pictures of what a spatial transformer does. matplotlib is imported where it is needed."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_stn import _checks, _layout, grids, transforms
+from keras_stn.layers import SpatialTransformer, Warp
+
+__all__ = ["plot_warps", "sampling_quadrilateral"]
+
+# Readable on black, on white and to colour-blind eyes.
+_OUTLINE, _TOP = "#ff8c1a", "#22c7e8"
+
+
+def sampling_quadrilateral(
+    transform: Any,
+    params: Any,
+    image_size: tuple[int, int],
+    output_size: tuple[int, int] | None = None,
+    align_corners: bool = False,
+    points_per_side: int = 1,
+) -> np.ndarray:
+    """The outline of the region of each image that the output shows.
+
+    Where the four sides of the output lie on the input: the outer edges of its corner pixels, carried
+    there by the transform. Draw it on the image to see what a transformer looks at.
+
+    Convention:
+        Pixels, counted from the centre of the first one, as matplotlib's `imshow` has them; points are
+        (x, y). The outline of the identity runs from -0.5 to W - 0.5 and from -0.5 to H - 0.5. It starts
+        at what becomes the top left corner of the output and goes along its top side first, so it shows
+        turns and flips as well.
+
+    Args:
+        transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
+            `keras_stn.transforms.Transform`.
+        params: (batch, num_params), floating point.
+        image_size: (height, width) of the images.
+        output_size: (height, width) of the output; the size of the images by default.
+        align_corners: Which points of the corner pixels -1 and 1 are, as in `keras_stn.Warp`.
+        points_per_side: How many points stand for one side. 1, the default, gives the four corners,
+            which is all there is to say about an affine map; families that bend want more.
+
+    Returns:
+        (batch, 4 * points_per_side, 2), NumPy array of pixel coordinates. The first point is not
+        repeated at the end.
+
+    Raises:
+        ValueError: if an argument is none of the above.
+
+    Example:
+        >>> import keras_stn
+        >>> quarter = [[0.5, -0.5, -0.5]]  # half as wide, half as high, in the top left corner
+        >>> corners = keras_stn.visualize.sampling_quadrilateral("attention", quarter, (4, 8))
+        >>> corners.tolist()
+        [[[-0.5, -0.5], [3.5, -0.5], [3.5, 1.5], [-0.5, 1.5]]]
+    """
+    transform = transforms.get(transform)
+    image_size = _size("image_size", image_size)
+    output_size = image_size if output_size is None else _size("output_size", output_size)
+    align_corners = _checks.boolean("align_corners", align_corners)
+    params = tf.convert_to_tensor(params)
+    _checks.shape("params", params, (None, transform.num_params), f"(batch, {transform.num_params})")
+    _checks.floating("params", params.dtype)
+    border = _border(output_size, align_corners, points_per_side).astype(params.dtype.name)
+    points = transform.transform_points(params, tf.convert_to_tensor(border))  # (batch, n, 2)
+    x, y = grids.to_pixels(tf.expand_dims(points, 1), image_size, align_corners)  # (batch, 1, n) each
+    return np.stack([np.asarray(x)[:, 0], np.asarray(y)[:, 0]], axis=-1)  # (batch, n, 2)
+
+
+def _size(argument: str, value: Any) -> tuple[int, int]:
+    try:
+        return _checks.output_size(value)
+    except ValueError:
+        message = f"{argument} must be two positive integers, (height, width). "
+        raise ValueError(f"{message}Received: {argument}={value!r}.") from None
+
+
+def _border(output_size: tuple[int, int], align_corners: bool, points_per_side: int) -> np.ndarray:
+    """Normalised points around the output, clockwise from its top left corner: (1, n, 2)."""
+    if not isinstance(points_per_side, int) or points_per_side < 1:
+        raise ValueError(
+            f"points_per_side must be a positive integer. Received: points_per_side={points_per_side!r}."
+        )
+    # A centre is (size - 1) / span from the middle, and its outer edge half a pixel, 1 / span, further;
+    # an axis of one pixel has a span of 0 between centres, and no scale but the pixel itself.
+    bottom, right = (
+        size / max(float(grids.span(size, align_corners, tf.float32)), 1.0) for size in output_size
+    )
+    corners = np.array([[-right, -bottom], [right, -bottom], [right, bottom], [-right, bottom]])
+    along = np.arange(points_per_side)[:, np.newaxis] / points_per_side
+    sides = zip(corners, np.roll(corners, -1, axis=0), strict=True)
+    return np.concatenate([start + along * (end - start) for start, end in sides])[np.newaxis]
+
+
+def plot_warps(
+    images: Any,
+    transformer: SpatialTransformer | Warp,
+    params: Any = None,
+    *,
+    titles: Sequence[str] | None = None,
+) -> Any:
+    """A figure of images, where a transformer looks at them, and what it makes of them.
+
+    One column an image: above, the input with the outline of the sampled region drawn on it; below, the
+    output in a frame of the same colours. The blue side is the output's top side, the dot its top left
+    corner, so turns and flips can be seen.
+
+    Args:
+        images: (batch, H, W, channels), floating point; (batch, channels, H, W) if the transformer is
+            channels_first. One channel is drawn in grey, three in colour, of any other number the
+            mean. Black and white, or the range of each colour, are the least and the greatest value.
+        transformer: A `keras_stn.SpatialTransformer`, or a `keras_stn.Warp` with `params`.
+        params: (batch, num_params). A `SpatialTransformer` predicts them from the images by default.
+        titles: One string an image, written above it.
+
+    Returns:
+        A `matplotlib.figure.Figure` of 2 * batch axes, the inputs first. It belongs to no window:
+        `figure.savefig(path)` writes it, a notebook shows it.
+
+    Raises:
+        ImportError: if matplotlib is not installed.
+        ValueError: if an argument is none of the above.
+
+    Example:
+        >>> import numpy as np, keras_stn
+        >>> images = np.random.rand(3, 20, 30, 1).astype("float32")
+        >>> layer = keras_stn.SpatialTransformer(output_size=(10, 10))
+        >>> figure = keras_stn.visualize.plot_warps(images, layer, titles=["a", "b", "c"])
+        >>> len(figure.axes)
+        6
+    """
+    from matplotlib.figure import Figure
+
+    images = keras.ops.convert_to_tensor(images)
+    _checks.shape("images", images, (None,) * 4, "(batch, H, W, channels)")
+    _check_titles(titles, images.shape[0])
+    warp, params = _warp_and_params(images, transformer, params)
+    outputs = _pictures(warp([images, params]), warp.data_format)
+    inputs = _pictures(images, warp.data_format)
+    outlines = sampling_quadrilateral(
+        warp.transform, params, inputs.shape[1:3], outputs.shape[1:3], warp.align_corners, 16
+    )
+    columns = len(inputs)
+    figure = Figure(figsize=(1.3 * columns + 0.4, 3.1), layout="constrained")
+    axes = figure.subplots(2, columns, squeeze=False)
+    low, high = float(inputs.min()), float(inputs.max())
+    for column in range(columns):
+        above, below = axes[:, column]
+        _show(above, inputs[column], low, high)
+        _draw_outline(above, outlines[column])
+        _show(below, outputs[column], low, high)
+        _draw_frame(below)
+        above.set_title(titles[column] if titles else "", fontsize=10)
+    _set_view(axes[0], inputs.shape[1:3], outlines)
+    for row, name in zip(axes, ("input", "output"), strict=True):
+        row[0].set_ylabel(name, fontsize=10)
+    return figure
+
+
+def _warp_and_params(images, transformer, params):
+    if isinstance(transformer, SpatialTransformer):
+        predicted = transformer.localization(images) if params is None else params
+        return transformer.warp, keras.ops.convert_to_tensor(predicted)
+    if isinstance(transformer, Warp) and params is not None:
+        return transformer, keras.ops.convert_to_tensor(params)
+    raise ValueError(
+        "transformer must be a keras_stn.SpatialTransformer, or a keras_stn.Warp together with params. "
+        f"Received: transformer={transformer!r}, params={params!r}."
+    )
+
+
+def _check_titles(titles, count):
+    if count == 0:
+        raise ValueError("images must hold at least one image. Received: images of batch size 0.")
+    if titles is not None and len(titles) != count:
+        raise ValueError(
+            f"titles must be one string for each of the {count} images. Received: titles={titles!r}."
+        )
+
+
+def _pictures(images, data_format):
+    """What `imshow` can draw: (batch, H, W, 1) or (batch, H, W, 3), NumPy float32."""
+    pictures = np.asarray(_layout.to_channels_last(images, data_format), dtype="float32")
+    return pictures if pictures.shape[-1] in (1, 3) else pictures.mean(axis=-1, keepdims=True)
+
+
+def _show(axes, picture, low, high):
+    if picture.shape[-1] == 3:
+        picture = np.clip((picture - low) / max(high - low, 1e-12), 0, 1)
+    axes.imshow(picture, cmap="gray", vmin=low, vmax=high)
+    axes.set(xticks=[], yticks=[], facecolor="#d8d8d8")
+    axes.spines[:].set_visible(False)
+
+
+def _draw_outline(axes, outline):
+    closed = np.concatenate([outline, outline[:1]])
+    top = closed[: len(outline) // 4 + 1]
+    axes.plot(*closed.T, color=_OUTLINE, linewidth=1.6, solid_joinstyle="round", label="outline")
+    axes.plot(*top.T, color=_TOP, linewidth=2.6, solid_capstyle="round", label="top")
+    axes.plot(*top[0], color=_TOP, marker="o", markersize=5, label="top left")
+
+
+def _draw_frame(axes):
+    axes.spines[:].set(visible=True, color=_OUTLINE, linewidth=1.6)
+    axes.spines["top"].set(color=_TOP, linewidth=2.6)
+    axes.plot(0, 1, color=_TOP, marker="o", markersize=5, transform=axes.transAxes, clip_on=False)
+
+
+def _set_view(axes, image_size, outlines):
+    """One view for all inputs: image and outlines, but at most a quarter of an image on each side."""
+    height, width = image_size
+    finite = outlines[np.isfinite(outlines).all(axis=-1)]
+    for size, set_limits, points in (
+        (width, "set_xlim", finite[:, 0]),
+        (height, "set_ylim", finite[:, 1]),
+    ):
+        low = max(points.min(initial=-0.5) - 1, -0.5 - size / 4)
+        high = min(points.max(initial=size - 0.5) + 1, size - 0.5 + size / 4)
+        limits = (low, high) if set_limits == "set_xlim" else (high, low)
+        for each in axes:
+            getattr(each, set_limits)(*limits)

