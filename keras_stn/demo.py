@@ -4,8 +4,10 @@ Digits are turned, scaled and moved about a larger canvas, in a new pose each ep
 classifier behind a `SpatialTransformer` with all defaults; the other is the same classifier, made wider
 until it has as many parameters.
 
-A transformer learns to centre in a few epochs, but to set upright only while there is little else to
-learn. So training moves the digits not at all in its first third and then by more and more.
+A transformer learns to centre in a few epochs, and to set upright only while there is little else to
+learn: so the shifts grow over the first quarter of training. With all of them from the start, plain errs
+on 9.8 % of the digits instead of 10.6, the transformer on 4.6 instead of 4.9, but hardly turns them. (A
+network that takes the maximum over all places needs no transformer against shifts.)
 """
 
 import contextlib
@@ -36,8 +38,8 @@ CANVAS = 40
 UNITS = 16
 BATCH = 64
 
-# Over 15 to 20 epochs both networks do best at 2e-3 to 4e-3. At 6e-3 both lose, at 1e-2 the transformer
-# no longer learns (92 % error), at 1e-3 neither gets far in this time.
+# At 5e-3 and above the transformer no longer learns to turn, at 1e-2 nothing at all (90 % error); at 1e-3
+# neither network gets far in this time.
 LEARNING_RATE = 3e-3
 
 _DIGIT = 28  # pixels; the ink of MNIST lies within 20 of them
@@ -284,7 +286,6 @@ def run(
     counts = f"{len(digits.x_train):,} digits to train, {len(digits.x_test):,} to test"
     console.print(f"{counts}, from {digits.source}", highlight=False, soft_wrap=True)
     images = distort(digits.x_test, np.random.default_rng((seed, 2)))
-
     results = []
     with _progress(console) as progress:
         units = _units_for(_network(UNITS, transformer=True).count_params())

@@ -141,7 +141,8 @@ def affine_pixels(
 
 
 def _matrix(entries: list[Any], dtype: tf.DType) -> Tensor:
-    return tf.reshape(tf.stack([tf.cast(entry, dtype) for entry in entries]), (2, 3))
+    # Converted, not cast: a cast would take Python's numbers through float32 on their way to float64.
+    return tf.reshape(tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries]), (2, 3))
 
 
 def to_pixels(

@@ -19,6 +19,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_stn import grids
@@ -70,7 +71,7 @@ def sample(
     if fill_mode == "constant" and fill_value != 0:
         inside = sum(weight for _, weight in rows) * sum(weight for _, weight in columns)
         outside = tf.cast(tf.reshape(1 - inside, (-1, 1)), dtype)
-        total += outside * tf.cast(fill_value, dtype)
+        total += outside * np.asarray(fill_value, dtype.as_numpy_dtype)
 
     return tf.cast(tf.reshape(total, (*_shape(x), channels)), images.dtype)
 

@@ -16,7 +16,7 @@ from keras_stn._checks import FILL_MODES, INTERPOLATIONS
 # (bilinear: 6e-7). Half a pixel off is > 0.1. float64: in units of 1e-16; the largest measured is 9e-15.
 ATOL = {"float32": 1e-5, "float64": 1e-12}
 DTYPES = tuple(ATOL)
-COLOUR = [0.25, -1.0, 2.0]
+COLOUR = [0.3, -1.1, 2.0]  # 0.3 and 1.1 are other numbers in float32 than in float64
 
 
 def images_and_grid(dtype, reach=2.5):
@@ -40,7 +40,7 @@ def test_bilinear_matches_eq_5_of_the_paper(align_corners, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("fill_value", [0.0, 0.5, COLOUR], ids=["zero", "scalar", "per_channel"])
+@pytest.mark.parametrize("fill_value", [0.0, 0.1, COLOUR], ids=["zero", "scalar", "per_channel"])
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_every_mode_interpolates_the_image_that_numpy_pad_extends(
