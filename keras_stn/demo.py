@@ -38,8 +38,8 @@ CANVAS = 40
 UNITS = 16
 BATCH = 64
 
-# At 5e-3 and above the transformer no longer learns to turn, at 1e-2 nothing at all (90 % error); at 1e-3
-# neither network gets far in this time.
+# At 5e-3 and above the transformer no longer learns to turn, at 1e-2 nothing at all (90 % error); at
+# 1e-3 neither network gets far in this time.
 LEARNING_RATE = 3e-3
 
 _DIGIT = 28  # pixels; the ink of MNIST lies within 20 of them
