@@ -38,8 +38,8 @@ CANVAS = 40
 UNITS = 16
 BATCH = 64
 
-# At 5e-3 and above the transformer no longer learns to turn, at 1e-2 nothing at all (90 % error); at
-# 1e-3 neither network gets far in this time.
+# The transformer's choice: at 5e-3 plain errs on 8.6 % instead of 11.4 (seed 0), the transformer on 5.1
+# instead of 4.9, but it does not learn to turn. At 2e-3: 13.4 and 4.7.
 LEARNING_RATE = 3e-3
 
 _DIGIT = 28  # pixels; the ink of MNIST lies within 20 of them
@@ -181,8 +181,8 @@ class _Poses(keras.utils.PyDataset):
         self._pose()
 
     def _pose(self):
-        # No shift in the first third, full shift in the last (module docstring).
-        shift = min(max(3 * self._epoch / self._epochs - 1, 0.0), 1.0)
+        # None in the first eighth of the epochs, all after a quarter (module docstring).
+        shift = min(max(8 * self._epoch / self._epochs - 1, 0.0), 1.0)
         order = self._rng.permutation(len(self._digits.x_train))
         self._images = distort(self._digits.x_train[order], self._rng, shift)
         self._labels = self._digits.y_train[order]

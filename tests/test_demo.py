@@ -169,18 +169,16 @@ def test_training_poses_pair_digits_with_their_labels_and_change_each_epoch(npz)
     assert (poses[0][0] != first[0][0]).any()
 
 
-def test_training_poses_shift_not_at_all_at_first_and_fully_at_last():
+def test_training_poses_shift_not_at_all_at_first_and_fully_after_a_quarter():
     x_train = np.zeros((50, 28, 28), "uint8")
     x_train[:, 11:17, 11:17] = 255
     digits = demo.Digits(x_train, np.zeros(50, int), x_train, np.zeros(50, int), "a test")
-    poses = demo._Poses(digits, epochs=6, seed=0)
+    poses = demo._Poses(digits, epochs=16, seed=0)
     reach = []
-    for _ in range(6):
+    for _ in range(5):
         reach.append(np.abs(_centres(poses[0][0]) - 19.5).max())
         poses.on_epoch_end()
-    np.testing.assert_allclose(
-        reach, [0, 0, 0, 3.5, 7, 7], atol=0.3
-    )  # the greatest of 100 random shifts
+    np.testing.assert_allclose(reach, [0, 0, 0, 3.5, 7], atol=0.3)  # the greatest of 100 random shifts
 
 
 def test_both_networks_have_the_same_number_of_parameters_and_classifier():
