@@ -15,8 +15,10 @@ masked by arithmetic (boolean masks cost two to three times as much), and pixels
 `tf.gather`s on axis 0 (GATHER_ND takes two to six times as long).
 """
 
+import contextlib
+import contextvars
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,22 @@ _FAR = 2.0**20
 # Whole numbers up to this are exact in float32.
 _EXACT_FLOAT32 = 2**24
 
+_stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("stand_in", default=None)
+
+
+@contextlib.contextmanager
+def replaced_by(stand_in: Callable) -> Iterator[None]:
+    """Within this context `sample` calls `stand_in` with its arguments.
+
+    For exports: a file format may have a better form of the same numbers, such as one GridSample in ONNX.
+    What is traced in here, and only that, has that form.
+    """
+    token = _stand_in.set(stand_in)
+    try:
+        yield
+    finally:
+        _stand_in.reset(token)
+
 
 def sample(
     images: Tensor,
@@ -46,6 +64,12 @@ def sample(
 
     Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked.
     """
+    function = _stand_in.get() or gather_taps
+    return function(images, x, y, interpolation, fill_mode, fill_value)
+
+
+def gather_taps(images, x, y, interpolation, fill_mode, fill_value):
+    """`sample`, by one gather for each tap."""
     height, width = grids.image_size(images)
     batch, _, _, channels = _shape(images)
     dtype = _accumulator(images.dtype)
