@@ -42,8 +42,8 @@ _stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("sta
 def replaced_by(stand_in: Callable) -> Iterator[None]:
     """Within this context `sample` calls `stand_in` with its arguments.
 
-    For exports: a file format may have a better form of the same numbers, such as one GridSample in ONNX.
-    What is traced in here, and only that, has that form.
+    For exports: a file format may have a better form of the same numbers, such as one GridSample in
+    ONNX. What is traced in here, and only that, has that form.
     """
     token = _stand_in.set(stand_in)
     try:
