@@ -95,18 +95,23 @@ def base_grid(output_size: tuple[Size, Size], align_corners: bool, dtype: tf.DTy
     return tf.stack([x, y], axis=-1)  # (height, width, 2)
 
 
-def _apply_rows(theta: Tensor, xs: Tensor, ys: Tensor) -> tuple[Tensor, Tensor]:
-    """`theta` on the grid of two axes, as one outer sum for each row of theta.
+def _apply(theta: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
+    """`theta` (2, batch, 1, 3) on the grid of two axes: x and y, (2, batch, height, width).
 
     Written with products and sums of the axes, and not as a matmul with a (h * w, 3) grid: that grid
     would be a constant of O(h * w) in every exported file, and on a GPU the matmul would run on
-    reduced-precision units (TF32), which are off by tenths of a pixel.
+    reduced-precision units (TF32), which are off by tenths of a pixel. Both rows of theta at once take
+    half the operations, which counts where each costs a dispatch and 150 bytes of file.
     """
-    a, b, c, d, e, f = tf.split(tf.reshape(theta, (-1, 6)), 6, axis=1)  # (batch, 1) each
-    xs, ys = tf.reshape(xs, (1, -1)), tf.reshape(ys, (1, -1))
-    x = tf.expand_dims(a * xs, 1) + tf.expand_dims(b * ys + c, 2)  # (batch, height, width)
-    y = tf.expand_dims(d * xs, 1) + tf.expand_dims(e * ys + f, 2)  # (batch, height, width)
-    return x, y
+    to_x, to_y, offset = tf.split(theta, 3, axis=3)  # (2, batch, 1, 1) each
+    # The reshape also keeps TensorFlow's graph optimiser from regrouping the sum, for other roundings.
+    of_rows = tf.reshape(to_y * ys + offset, (2, -1, tf.size(ys), 1))  # (2, batch, height, 1)
+    return to_x * xs + of_rows
+
+
+def _rows(theta: Tensor) -> Tensor:
+    """theta (batch, 2, 3), its row of x before its row of y: (2, batch, 1, 3)."""
+    return tf.transpose(tf.reshape(theta, (-1, 2, 1, 3)), (1, 0, 2, 3))
 
 
 def affine_grid(theta: Tensor, output_size: tuple[Size, Size], align_corners: bool) -> Tensor:
@@ -114,7 +119,7 @@ def affine_grid(theta: Tensor, output_size: tuple[Size, Size], align_corners: bo
     height, width = output_size
     xs = normalised_axis(width, align_corners, theta.dtype)
     ys = normalised_axis(height, align_corners, theta.dtype)
-    return tf.stack(_apply_rows(theta, xs, ys), axis=-1)  # (batch, height, width, 2)
+    return tf.transpose(_apply(_rows(theta), xs, ys), (1, 2, 3, 0))  # (batch, height, width, 2)
 
 
 def affine_pixels(
@@ -122,13 +127,41 @@ def affine_pixels(
     source_size: tuple[Size, Size],
     output_size: tuple[Size, Size],
     align_corners: bool,
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
     """`to_pixels(affine_grid(theta))` with the convention folded into theta.
 
     Same numbers with fewer roundings, because the axes stay whole numbers: at the identity the
     coordinates are exact.
     """
-    dtype = theta.dtype
+    height, width = output_size
+    scale, offset = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
+    shape = (2, 1, 1, 3)
+    theta = _rows(theta) * tf.reshape(scale, shape) + tf.reshape(offset, shape)
+    return _apply(theta, steps(width, theta.dtype), steps(height, theta.dtype))
+
+
+def axis_aligned_pixels(
+    theta: Tensor,
+    source_size: tuple[Size, Size],
+    output_size: tuple[Size, Size],
+    align_corners: bool,
+) -> tuple[Tensor, Tensor]:
+    """`affine_pixels` of a theta that keeps the axes apart: x (batch, 1, w) and y (batch, h, 1)."""
+    height, width = output_size
+    scale, offset = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
+    theta = tf.reshape(tf.reshape(theta, (-1, 6)) * scale + offset, (-1, 6, 1))
+    to_x, _, x, _, to_y, y = tf.split(theta, 6, axis=1)  # (batch, 1, 1) each
+    ys = tf.reshape(steps(height, theta.dtype), (-1, 1))
+    return to_x * steps(width, theta.dtype) + x, to_y * ys + y
+
+
+def _to_pixel_theta(
+    source_size: tuple[Size, Size],
+    output_size: tuple[Size, Size],
+    align_corners: bool,
+    dtype: tf.DType,
+) -> tuple[Tensor, Tensor]:
+    """Scale and offset (6,) that turn theta into its pixel form: a map of `steps` to pixels."""
     height, width = output_size
     targets = [_divisor(size, align_corners, dtype) for size in (width, height)]
     scale, offset = [], []  # of the rows of theta: x, y
@@ -136,22 +169,18 @@ def affine_pixels(
         source = span(size, align_corners, dtype)
         scale += [*(_half_ratio(source, target) for target in targets), source / 2]
         offset += [0.0, 0.0, _number(size - 1, dtype) / 2]
-    pixel_theta = theta * _matrix(scale, dtype) + _matrix(offset, dtype)  # (batch, 2, 3)
-    return _apply_rows(pixel_theta, steps(width, dtype), steps(height, dtype))
+    return vector(scale, dtype), vector(offset, dtype)
 
 
-def _matrix(entries: list[Any], dtype: tf.DType) -> Tensor:
+def vector(entries: list[Any], dtype: tf.DType) -> Tensor:
+    """Numbers and scalar tensors as one vector."""
     # Converted, not cast: a cast would take Python's numbers through float32 on their way to float64.
-    return tf.reshape(tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries]), (2, 3))
+    return tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries])
 
 
-def to_pixels(
-    grid: Tensor, source_size: tuple[Size, Size], align_corners: bool
-) -> tuple[Tensor, Tensor]:
-    """The pixel coordinates x and y, (batch, h, w) each, of a normalised grid (batch, h, w, 2)."""
-    pixels = []
-    for axis, size in zip(tf.split(grid, 2, axis=-1), reversed(source_size), strict=True):
-        scale = span(size, align_corners, grid.dtype) / 2
-        pixels.append(tf.squeeze(axis, -1) * scale + _number(size - 1, grid.dtype) / 2)
-    x, y = pixels
-    return x, y
+def to_pixels(grid: Tensor, source_size: tuple[Size, Size], align_corners: bool) -> Tensor:
+    """The pixel coordinates x and y, (2, batch, h, w), of a normalised grid (batch, h, w, 2)."""
+    dtype = grid.dtype
+    scale = vector([span(size, align_corners, dtype) / 2 for size in reversed(source_size)], dtype)
+    offset = vector([_number(size - 1, dtype) / 2 for size in reversed(source_size)], dtype)
+    return tf.transpose(grid * scale + offset, (3, 0, 1, 2))

@@ -98,11 +98,11 @@ class Warp(keras.layers.Layer):
         params = tf.cast(params, grids.coordinate_dtype(images.dtype))
         images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
         source_size = grids.image_size(images)
-        x, y = self.transform.pixels(
+        coordinates = self.transform.pixels(
             params, source_size, self.output_size or source_size, self.align_corners
-        )  # (batch, h, w) each
+        )
         warped = sampler.sample(
-            images, x, y, self.interpolation, self.fill_mode, self.fill_value
+            images, coordinates, self.interpolation, self.fill_mode, self.fill_value
         )  # (batch, h, w, channels)
         return _layout.from_channels_last(warped, self.data_format)
 

@@ -136,8 +136,8 @@ class GridSample(keras.Operation):
     def call(self, images, grid):
         self._check(images, grid)
         grid = tf.cast(grid, grids.coordinate_dtype(images.dtype))
-        x, y = grids.to_pixels(grid, grids.image_size(images), self.align_corners)
-        return sampler.sample(images, x, y, self.interpolation, self.fill_mode, self.fill_value)
+        coordinates = grids.to_pixels(grid, grids.image_size(images), self.align_corners)
+        return sampler.sample(images, coordinates, self.interpolation, self.fill_mode, self.fill_value)
 
     def compute_output_spec(self, images, grid):
         self._check(images, grid)

@@ -54,50 +54,76 @@ def replaced_by(stand_in: Callable) -> Iterator[None]:
 
 def sample(
     images: Tensor,
-    x: Tensor,
-    y: Tensor,
+    coordinates: Tensor,
     interpolation: str,
     fill_mode: str,
     fill_value: float | list[float],
 ) -> Tensor:
-    """Sample `images` (batch, H, W, channels) at pixel coordinates `x`, `y` (batch, h, w).
+    """Sample `images` (batch, H, W, channels) at pixel coordinates.
+
+    `coordinates` are x and y: a tensor (2, batch, h, w) or, where x depends on the column alone and y on
+    the row, the tuple of x (batch, 1, w) and y (batch, h, 1).
 
     Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked.
     """
     function = _stand_in.get() or gather_taps
-    return function(images, x, y, interpolation, fill_mode, fill_value)
+    return function(images, coordinates, interpolation, fill_mode, fill_value)
 
 
-def gather_taps(images, x, y, interpolation, fill_mode, fill_value):
+def gather_taps(images, coordinates, interpolation, fill_mode, fill_value, index_dtype=None):
     """`sample`, by one gather for each tap."""
-    height, width = grids.image_size(images)
     batch, _, _, channels = _shape(images)
-    dtype = _accumulator(images.dtype)
+    shape = _output_shape(batch, coordinates, channels)
+    columns, rows = taps(coordinates, grids.image_size(images), interpolation, fill_mode)
+    framed = fill_mode == "constant"
+    if framed:
+        images = frame(images, fill_value)
+    height, width = grids.image_size(images)
 
-    columns = _taps(x, width, interpolation, fill_mode)
-    rows = _taps(y, height, interpolation, fill_mode)
-
-    index_dtype = _index_dtype(batch, height, width)
-    first = tf.range(batch) * (height * width)  # flat index of each image's first pixel
+    index_dtype = index_dtype or _index_dtype(batch, height, width)
+    first = tf.range(batch) * (height * width)  # flat index of each image's pixel (0, 0)
+    if framed:
+        first += width + 1
     first = tf.cast(tf.reshape(first, (-1, 1, 1)), index_dtype)  # (batch, 1, 1)
     starts = [tf.cast(row, index_dtype) * tf.cast(width, index_dtype) + first for row, _ in rows]
     columns = [(tf.cast(column, index_dtype), weight) for column, weight in columns]
 
+    dtype = _accumulator(images.dtype)
     pixels = tf.reshape(images, (-1, channels))  # (batch * H * W, channels)
-    total: Tensor = 0
+    total: Tensor = None
     for start, (_, row_weight) in zip(starts, rows, strict=True):
         for column, column_weight in columns:
             index = tf.reshape(tf.cast(start + column, tf.int32), (-1,))  # (batch * h * w,)
             weight = tf.reshape(row_weight * column_weight, (-1, 1))  # (batch * h * w, 1)
             tap = tf.gather(pixels, index)  # (batch * h * w, channels)
-            total += tf.cast(tap, dtype) * tf.cast(weight, dtype)
+            product = tf.cast(tap, dtype) * tf.cast(weight, dtype)
+            total = product if total is None else total + product
+    return tf.cast(tf.reshape(total, shape), images.dtype)
 
-    if fill_mode == "constant" and fill_value != 0:
-        inside = sum(weight for _, weight in rows) * sum(weight for _, weight in columns)
-        outside = tf.cast(tf.reshape(1 - inside, (-1, 1)), dtype)
-        total += outside * np.asarray(fill_value, dtype.as_numpy_dtype)
 
-    return tf.cast(tf.reshape(total, (*_shape(x), channels)), images.dtype)
+def frame(images: Tensor, fill_value: float | list[float]) -> Tensor:
+    """The images in a frame of one pixel of the fill value: (batch, H + 2, W + 2, channels).
+
+    What stands outside a framed image is what stands on its frame. So one copy of the images takes the
+    place of a mask for each tap, and a fill value costs nothing.
+    """
+    values = fill_value if isinstance(fill_value, list) else [fill_value]
+    parts = tf.split(images, len(values), axis=-1) if len(values) > 1 else [images]
+    margins = (0, 0), (1, 1), (1, 1), (0, 0)
+    return tf.concat(
+        [
+            tf.pad(part, margins, constant_values=tf.cast(np.asarray(value), images.dtype))
+            for part, value in zip(parts, values, strict=True)
+        ],
+        axis=-1,
+    )
+
+
+def _output_shape(batch: Any, coordinates: Tensor, channels: Any) -> tuple[Any, ...]:
+    if isinstance(coordinates, tuple):
+        x, y = (_shape(axis) for axis in coordinates)
+        return batch, y[1], x[2], channels
+    return batch, *_shape(coordinates)[2:], channels
 
 
 def _shape(tensor: Tensor) -> tuple[Any, ...]:
@@ -122,54 +148,95 @@ def _index_dtype(batch: Any, height: Any, width: Any) -> tf.DType:
     return tf.int32
 
 
-# --- One axis: taps ------------------------------------------------------------------------------
+# --- Taps ----------------------------------------------------------------------------------------
+
+
+def taps(
+    coordinates: Tensor, image_size: tuple[Any, Any], interpolation: str, fill_mode: str
+) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
+    """(pixel, weight) for each tap along x, and for each along y.
+
+    `pixel` is a whole float in [0, size - 1]; for fill_mode="constant", -1 and size are the frame.
+    """
+    height, width = image_size
+    if isinstance(coordinates, tuple):
+        x, y = coordinates
+        return (
+            _taps(x, tf.cast(width, x.dtype), interpolation, fill_mode),
+            _taps(y, tf.cast(height, y.dtype), interpolation, fill_mode),
+        )
+    # Both axes in one go: half the operations.
+    size = tf.reshape(tf.cast(tf.stack([width, height]), coordinates.dtype), (2, 1, 1, 1))
+    both = _taps(coordinates, size, interpolation, fill_mode)
+    # tf.split and not unstack: GPU delegates do not take UNPACK.
+    halves = [(tf.split(pixel, 2), tf.split(weight, 2)) for pixel, weight in both]
+    columns, rows = ([(pixel[i], weight[i]) for pixel, weight in halves] for i in range(2))
+    return columns, rows
 
 
 def _taps(
-    coordinate: Tensor, size: Any, interpolation: str, fill_mode: str
+    coordinate: Tensor, size: Tensor, interpolation: str, fill_mode: str
 ) -> list[tuple[Tensor, Tensor]]:
-    """(pixel, weight) for each tap along an axis; pixel is a whole float in [0, size - 1]."""
-    size = tf.cast(size, coordinate.dtype)
-    pixel_at = _EXTENSIONS[fill_mode]
-    coordinate = _guard(coordinate)
-    if interpolation == "nearest" and fill_mode != "constant":
+    """`taps` along one axis, or along both where `coordinate` and `size` are stacked."""
+    kernel, reach = _KERNELS[interpolation]
+    extend = _EXTENSIONS.get(fill_mode)
+    if extend is None:
+        return _clipped_taps(coordinate, size, kernel, reach, 1 if fill_mode == "constant" else 0)
+    coordinate = _guard(coordinate, -_FAR, _FAR)
+    if interpolation == "nearest":
         # Ties are broken inside the image, as PyTorch and ONNX do: extend first, then round.
-        coordinate = pixel_at(coordinate, size)
+        coordinate = extend(coordinate, size)
+    position, weights = kernel(coordinate)
+    return [(extend(position + offset, size), weight) for offset, weight in weights]
+
+
+def _clipped_taps(
+    coordinate: Tensor, size: Tensor, kernel: Callable, reach: int, margin: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Taps of the extension `a a a | a b c d | d d d`, over `margin` more on each side."""
+    low, high = -margin, size - 1 + margin
+    # Beyond the reach of the kernel all its taps stand on one pixel.
+    position, weights = kernel(_guard(coordinate, low - reach, high + reach))
     taps = []
-    for position, weight in _KERNELS[interpolation](coordinate):
-        pixel = pixel_at(position, size)
-        if fill_mode == "constant":
-            # A tap that had to be moved to reach the image is outside it: its weight becomes zero.
-            weight *= tf.nn.relu(1 - tf.abs(position - pixel))
+    for offset, weight in weights:
+        pixel = position + offset if offset else position
+        if offset < reach:  # it can be below the image
+            pixel = tf.maximum(pixel, low)
+        if offset > -reach:
+            pixel = tf.minimum(pixel, high)
         taps.append((pixel, weight))
     return taps
 
 
-def _guard(coordinate: Tensor) -> Tensor:
-    """Make every coordinate finite: the huge ones far on their own side, NaN far on the low side.
+def _guard(coordinate: Tensor, low: Any, high: Any) -> Tensor:
+    """Clip to [low, high], and put NaN on the low side.
 
     A gather index made from NaN raises in TFLite's CPU runtime and is undefined elsewhere. The
     comparison is false for NaN; `x == x` would say the same, but GPU delegates do not take it.
     """
-    coordinate = tf.clip_by_value(coordinate, -_FAR, _FAR)
-    return tf.where(tf.abs(coordinate) <= _FAR, coordinate, -_FAR)
+    coordinate = tf.clip_by_value(coordinate, low, high)
+    # Not `>= low`: XLA would make a maximum of that, which keeps NaN.
+    return tf.where(coordinate > low - 1, coordinate, tf.cast(low, coordinate.dtype))
 
 
-def _nearest(coordinate: Tensor) -> list[tuple[Tensor, Tensor]]:
+# The kernels: the whole position around which the taps stand, and (offset, weight) for each.
+
+
+def _nearest(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     position = tf.round(coordinate)  # ties to even
-    return [(position, tf.ones_like(position))]
+    return position, [(0, tf.ones_like(position))]
 
 
-def _bilinear(coordinate: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _bilinear(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     position = tf.floor(coordinate)
     t = coordinate - position
-    return [(position, 1 - t), (position + 1, t)]
+    return position, [(0, 1 - t), (1, t)]
 
 
 _A = -0.75  # the cubic's slope parameter, as in PyTorch and ONNX GridSample
 
 
-def _bicubic(coordinate: Tensor) -> list[tuple[Tensor, Tensor]]:
+def _bicubic(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     """Keys' cubic convolution (1981), eq. (4) with a = -0.75, in Horner form."""
 
     def inner(d):  # at distance d in [0, 1]
@@ -180,15 +247,17 @@ def _bicubic(coordinate: Tensor) -> list[tuple[Tensor, Tensor]]:
 
     position = tf.floor(coordinate)
     t = coordinate - position
-    return [
-        (position - 1, outer(t + 1)),
-        (position, inner(t)),
-        (position + 1, inner(1 - t)),
-        (position + 2, outer(2 - t)),
-    ]
+    before, here, after = outer(t + 1), inner(t), inner(1 - t)
+    rest = 1 - here - after - before  # outer(2 - t), but for roundings: an even area stays even
+    return position, [(-1, before), (0, here), (1, after), (2, rest)]
 
 
-_KERNELS: dict[str, Callable] = {"nearest": _nearest, "bilinear": _bilinear, "bicubic": _bicubic}
+# With each, how far outside the image a coordinate may be and still see some of it.
+_KERNELS: dict[str, tuple[Callable, int]] = {
+    "nearest": (_nearest, 0),
+    "bilinear": (_bilinear, 0),
+    "bicubic": (_bicubic, 2),
+}
 
 
 # --- One axis: which pixel stands at a position of the extended image ----------------------------
@@ -196,7 +265,6 @@ _KERNELS: dict[str, Callable] = {"nearest": _nearest, "bilinear": _bilinear, "bi
 
 
 def _clip(position: Tensor, size: Tensor) -> Tensor:
-    """a a a | a b c d | d d d"""
     return tf.clip_by_value(position, 0, size - 1)
 
 
@@ -230,8 +298,6 @@ def _wrap(position: Tensor, size: Tensor) -> Tensor:
 
 
 _EXTENSIONS: dict[str, Callable] = {
-    "constant": _clip,
-    "nearest": _clip,
     "reflect": _reflect,
     "mirror": _mirror,
     "wrap": _wrap,

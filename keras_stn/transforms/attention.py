@@ -22,6 +22,7 @@ class Attention(MatrixTransform):
         Eq. (2) of Jaderberg et al., "Spatial Transformer Networks" (2015, arXiv:1506.02025).
     """
 
+    axis_aligned = True
     num_params = 3
     identity_params = (1.0, 0.0, 0.0)
 

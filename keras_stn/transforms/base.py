@@ -86,11 +86,12 @@ class Transform:
         source_size: tuple[int, int],
         output_size: tuple[int, int],
         align_corners: bool = False,
-    ) -> tuple[Tensor, Tensor]:
-        """The sampling grid in source pixels: x and y, each (batch, height, width).
+    ) -> Tensor:
+        """The sampling grid in source pixels: x and y, stacked as (2, batch, height, width).
 
         What `keras_stn.Warp` reads images at. The pixels of `grid`, unless a family knows a way with
-        fewer roundings.
+        fewer roundings. Where x depends on the column alone and y on the row, it may be the tuple of
+        x (batch, 1, width) and y (batch, height, 1): that is less to compute.
         """
         grid = self.grid(params, output_size, align_corners)
         return grids.to_pixels(grid, source_size, align_corners)
@@ -108,6 +109,10 @@ class MatrixTransform(Transform):
 
     A subclass states `num_params` and `identity_params` and writes `theta`. With `from_theta`, the way
     back, it also has `compose` and `inverse`; the family must be closed under them.
+
+    Attributes:
+        axis_aligned: Whether theta is diagonal but for its last column, for all params: the map moves
+            and scales each axis by itself. Sampling is then cheaper.
 
     Example:
         >>> import keras, keras_stn, tensorflow as tf
@@ -128,6 +133,8 @@ class MatrixTransform(Transform):
     Reference:
         Eq. (1) of Jaderberg et al., "Spatial Transformer Networks" (2015, arXiv:1506.02025).
     """
+
+    axis_aligned = False
 
     def theta(self, params: Tensor) -> Tensor:
         """The matrices (batch, 2, 3) of params (batch, num_params)."""
@@ -163,7 +170,8 @@ class MatrixTransform(Transform):
 
     def pixels(self, params, source_size, output_size, align_corners=False):
         theta = self.theta(tf.convert_to_tensor(params))
-        return grids.affine_pixels(theta, source_size, output_size, align_corners)
+        pixels = grids.axis_aligned_pixels if self.axis_aligned else grids.affine_pixels
+        return pixels(theta, source_size, output_size, align_corners)
 
 
 def matrix(*entries: Tensor) -> Tensor:

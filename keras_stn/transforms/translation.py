@@ -19,6 +19,7 @@ class Translation(MatrixTransform):
         [[-0.5, 1.0]]
     """
 
+    axis_aligned = True
     num_params = 2
     identity_params = (0.0, 0.0)
 

@@ -46,10 +46,10 @@ def fit(trained, epochs, **arguments):
     ).history["loss"]
 
 
-def assert_same_weights(one, two):
+def assert_same_weights(one, two, atol=0):
     assert len(one.weights) == len(two.weights) > 0
     for ours, theirs in zip(one.weights, two.weights, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=atol)
 
 
 # --- Every mode of fit -----------------------------------------------------------------------------
@@ -107,7 +107,9 @@ def test_dataset_trains_as_arrays_do():
     of_arrays, of_dataset = model(), model()
     fit(of_arrays, epochs=2)
     of_dataset.fit(dataset, epochs=2, verbose=0)
-    assert_same_weights(of_arrays, of_dataset)
+    # Of arrays, Keras knows the batch size; then TensorFlow's graph optimiser adds the four taps in
+    # another order. Weights of up to 1, a few roundings each; one wrong batch moves them by 0.01.
+    assert_same_weights(of_arrays, of_dataset, atol=1e-6)
 
 
 def test_gradient_reaches_every_weight():
