@@ -162,50 +162,81 @@ def taps(
     if isinstance(coordinates, tuple):
         x, y = coordinates
         return (
-            _taps(x, tf.cast(width, x.dtype), interpolation, fill_mode),
-            _taps(y, tf.cast(height, y.dtype), interpolation, fill_mode),
+            taps_along(x, width, interpolation, fill_mode),
+            taps_along(y, height, interpolation, fill_mode),
         )
     # Both axes in one go: half the operations.
-    size = tf.reshape(tf.cast(tf.stack([width, height]), coordinates.dtype), (2, 1, 1, 1))
-    both = _taps(coordinates, size, interpolation, fill_mode)
+    size = tf.reshape(tf.stack([width, height]), (2, 1, 1, 1))
+    both = taps_along(coordinates, size, interpolation, fill_mode)
     # tf.split and not unstack: GPU delegates do not take UNPACK.
     halves = [(tf.split(pixel, 2), tf.split(weight, 2)) for pixel, weight in both]
     columns, rows = ([(pixel[i], weight[i]) for pixel, weight in halves] for i in range(2))
     return columns, rows
 
 
-def _taps(
-    coordinate: Tensor, size: Tensor, interpolation: str, fill_mode: str
+def taps_along(
+    coordinate: Tensor, size: Any, interpolation: str, fill_mode: str
 ) -> list[tuple[Tensor, Tensor]]:
     """`taps` along one axis, or along both where `coordinate` and `size` are stacked."""
+    size = tf.cast(size, coordinate.dtype)
     kernel, reach = _KERNELS[interpolation]
+    coordinate = _within_reach(coordinate, size, reach, fill_mode)
     extend = _EXTENSIONS.get(fill_mode)
-    if extend is None:
-        return _clipped_taps(coordinate, size, kernel, reach, 1 if fill_mode == "constant" else 0)
-    coordinate = _guard(coordinate, -_FAR, _FAR)
-    if interpolation == "nearest":
+    if extend is not None and interpolation == "nearest":
         # Ties are broken inside the image, as PyTorch and ONNX do: extend first, then round.
         coordinate = extend(coordinate, size)
     position, weights = kernel(coordinate)
-    return [(extend(position + offset, size), weight) for offset, weight in weights]
-
-
-def _clipped_taps(
-    coordinate: Tensor, size: Tensor, kernel: Callable, reach: int, margin: int
-) -> list[tuple[Tensor, Tensor]]:
-    """Taps of the extension `a a a | a b c d | d d d`, over `margin` more on each side."""
-    low, high = -margin, size - 1 + margin
-    # Beyond the reach of the kernel all its taps stand on one pixel.
-    position, weights = kernel(_guard(coordinate, low - reach, high + reach))
+    if extend is not None:
+        return [(extend(position + offset, size), weight) for offset, weight in weights]
+    low, high = _ends(size, fill_mode)
     taps = []
     for offset, weight in weights:
         pixel = position + offset if offset else position
-        if offset < reach:  # it can be below the image
+        if offset < reach:  # it may be below the low end
             pixel = tf.maximum(pixel, low)
         if offset > -reach:
             pixel = tf.minimum(pixel, high)
         taps.append((pixel, weight))
     return taps
+
+
+def _ends(size: Tensor, fill_mode: str) -> tuple[Any, Any]:
+    """The outermost pixels, of the frame for fill_mode="constant". What they show, all beyond shows."""
+    margin = 1 if fill_mode == "constant" else 0
+    return -margin, size - 1 + margin
+
+
+def _within_reach(coordinate: Tensor, size: Tensor, reach: int, fill_mode: str) -> Tensor:
+    """A finite coordinate that looks the same: beyond the reach of the kernel all is one pixel."""
+    if fill_mode in _EXTENSIONS:
+        return _guard(coordinate, -_FAR, _FAR)
+    low, high = _ends(size, fill_mode)
+    return _guard(coordinate, low - reach, high + reach)
+
+
+def settle(coordinate: Tensor, size: Any, interpolation: str, fill_mode: str) -> Tensor:
+    """A finite coordinate, inside the image or beside it, where the extended image looks the same.
+
+    For stand-ins that know taps, but neither NaN nor the far plane. It is in the image or, for
+    fill_mode="constant", its frame, but for the outer taps of a cubic. With interpolation="nearest" it
+    is the pixel that `sample` takes.
+    """
+    size = tf.cast(size, coordinate.dtype)
+    coordinate = _within_reach(coordinate, size, _KERNELS[interpolation][1], fill_mode)
+    if fill_mode == "reflect" and interpolation == "bicubic":
+        coordinate = _reflect_between_edges(coordinate, size)
+    elif fill_mode in _EXTENSIONS:
+        coordinate = _EXTENSIONS[fill_mode](coordinate, size)
+    if interpolation == "nearest":
+        coordinate = tf.round(coordinate)  # ties to even
+        if fill_mode == "wrap":
+            coordinate = _wrap(coordinate, size)  # size - 0.5 may have been rounded to size
+    return coordinate
+
+
+def pixel_at(position: Tensor, size: Any, fill_mode: str) -> Tensor:
+    """The pixel that stands at whole positions, for the modes that repeat the image."""
+    return _EXTENSIONS[fill_mode](position, tf.cast(size, position.dtype))
 
 
 def _guard(coordinate: Tensor, low: Any, high: Any) -> Tensor:
@@ -280,8 +311,13 @@ def _modulo(position: Tensor, period: Tensor) -> Tensor:
 
 def _reflect(position: Tensor, size: Tensor) -> Tensor:
     """c b a | a b c d | d c b"""
+    return _clip(_reflect_between_edges(position, size), size)
+
+
+def _reflect_between_edges(position: Tensor, size: Tensor) -> Tensor:
+    """`_reflect` into [-0.5, size - 0.5], which is where a cubic tells a picture from its edge pixel."""
     phase = _modulo(position + 0.5, 2 * size)
-    return _clip(tf.minimum(phase, 2 * size - phase) - 0.5, size)
+    return tf.minimum(phase, 2 * size - phase) - 0.5
 
 
 def _mirror(position: Tensor, size: Tensor) -> Tensor:

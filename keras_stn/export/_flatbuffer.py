@@ -1,0 +1,90 @@
+"""The graph of a TFLite file, read for rules: operators and their tensors."""
+
+import dataclasses
+import functools
+from typing import Any
+
+_QUANTIZED = {"INT8", "UINT8", "INT16", "INT4"}
+
+
+@dataclasses.dataclass
+class Tensor:
+    """One tensor; `producer` is the operator that makes it, None for inputs and constants."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str  # as the schema spells it: "FLOAT32", "INT32"
+    constant: bool
+    dynamic: bool  # whether a size is known only when it runs
+    quantized: bool  # numbers of 8 or 16 bits that stand for others
+    producer: "Operator | None" = None
+
+
+@dataclasses.dataclass
+class Operator:
+    """One op; for a custom one, `name` is its own."""
+
+    name: str
+    custom: bool
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    options: Any
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        return self.inputs + self.outputs
+
+    def option(self, name: str, default: Any) -> Any:
+        return getattr(self.options, name, default)
+
+
+def operators(content: bytes, path: str = "") -> list[Operator]:
+    """All operators of a TFLite file, subgraph by subgraph, in the order in which they run."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != b"TFL3":
+        raise ValueError(
+            f"path must be a TFLite file. Received: path={path!r}, which is something else."
+        )
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    codes = [_op_name(code, schema) for code in model.operatorCodes]
+    result = []
+    for graph in model.subgraphs:
+        tensors = [_tensor(index, t, model, schema) for index, t in enumerate(graph.tensors)]
+        for operator in graph.operators or []:
+            name, custom = codes[operator.opcodeIndex]
+            inputs = [tensors[i] for i in operator.inputs if i >= 0]  # -1: an input left out
+            outputs = [tensors[i] for i in operator.outputs]
+            result.append(Operator(name, custom, inputs, outputs, operator.builtinOptions))
+            for tensor in outputs:
+                tensor.producer = result[-1]
+    return result
+
+
+def _op_name(code: Any, schema: Any) -> tuple[str, bool]:
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    if number == schema.BuiltinOperator.CUSTOM:
+        return code.customCode.decode(), True
+    return _names(schema.BuiltinOperator)[number], False
+
+
+def _tensor(index: int, tensor: Any, model: Any, schema: Any) -> Tensor:
+    dtype = _names(schema.TensorType)[tensor.type]
+    data = model.buffers[tensor.buffer].data
+    signature = tensor.shapeSignature
+    scale = tensor.quantization.scale if tensor.quantization is not None else None
+    return Tensor(
+        index,
+        tensor.name.decode(),
+        tuple(tensor.shape) if tensor.shape is not None else (),
+        dtype,
+        constant=data is not None and len(data) > 0,
+        dynamic=signature is not None and -1 in signature,
+        quantized=dtype in _QUANTIZED and scale is not None and len(scale) > 0,
+    )
+
+
+@functools.cache
+def _names(enum: Any) -> dict[int, str]:
+    return {number: name for name, number in vars(enum).items() if isinstance(number, int)}

@@ -1,0 +1,65 @@
+"""8-bit integers for the layers with weights, and for nothing else: samplers stay in float32.
+
+All of a model in 8 bits, as TensorFlow's converter has it, leaves coordinates 256 places in the whole
+image: a classifier of digits falls from 97 % to 16 % right, its warped digits to a PSNR of 12 dB.
+"""
+
+import contextlib
+import io
+import warnings
+
+import numpy as np
+
+
+def int8(content: bytes, names: list[str], calibration: list[np.ndarray]) -> bytes:
+    """A float file with convolutions on 8-bit integers and dense layers on 8-bit weights.
+
+    Dense layers quantize their input as it comes ("dynamic"): in ranges fixed beforehand, the last one
+    of a localization network would again give params in 256 steps.
+
+    Args:
+        content: The float32 file.
+        names: Of its inputs.
+        calibration: An array (n, batch of the file, ...) for each input.
+    """
+    from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
+    from ai_edge_quantizer.utils import qsv_utils
+
+    examples = [dict(zip(names, arrays, strict=True)) for arrays in zip(*calibration, strict=True)]
+    op = qtyping.TFLOperationName
+    recipe = recipe_manager.RecipeManager()
+    for name in (op.CONV_2D, op.DEPTHWISE_CONV_2D, op.MAX_POOL_2D, op.AVERAGE_POOL_2D):
+        recipe.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
+    recipe.add_dynamic_config(".*", op.FULLY_CONNECTED, num_bits=8)
+
+    # The quantizer draws progress bars and warns of what it does itself.
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        # The widest range that was seen; a moving average of ranges, the default, cuts the ink of a
+        # digit off, for 43 dB instead of 48.
+        observer = calibrator.Calibrator(
+            content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
+        )
+        observer.calibrate({"serving_default": examples}, recipe)
+        tool = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
+        result = tool.quantize(observer.get_model_qsvs(), enable_progress_report=False)
+    return _outputs_in_float(bytes(result.quantized_model))
+
+
+def _outputs_in_float(content: bytes) -> bytes:
+    """`content`, whose graph gives what its signature promises.
+
+    Where an output of the model also feeds a quantized layer, ai-edge-quantizer 0.10 lets the graph
+    give the quantized tensor instead, and running the signature fails.
+    """
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    for graph in model.subgraphs:
+        index = {tensor.name: i for i, tensor in enumerate(graph.tensors)}
+        graph.outputs = [
+            index.get(graph.tensors[i].name.removesuffix(b"_quantized"), i) for i in graph.outputs
+        ]
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())

@@ -1,0 +1,123 @@
+"""Forms that the sampler takes in files: what stands in for it while a model is traced."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from keras_stn import sampler
+
+Tensor = Any
+
+
+class Use(NamedTuple):
+    """A sampler that was met while a model was traced."""
+
+    interpolation: str
+    dtype: str
+    size: int  # the longest side of its images, 0 if unknown
+
+
+@contextlib.contextmanager
+def in_form(form: Callable) -> Iterator[list[Use]]:
+    """Within this context samplers are traced as `form`; yields the list of those that were met."""
+    uses: list[Use] = []
+
+    def stand_in(images, coordinates, interpolation, *rest):
+        size = max((side for side in images.shape[1:3] if side is not None), default=0)
+        uses.append(Use(interpolation, images.dtype.name, size))
+        return form(images, coordinates, interpolation, *rest)
+
+    with sampler.replaced_by(stand_in):
+        yield uses
+
+
+def for_cpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
+    """Two small matmuls where the map is axis-aligned and they are faster, gathers otherwise."""
+    if isinstance(coordinates, tuple) and _matmuls_win(images, *coordinates):
+        return matmuls(images, coordinates, *how)
+    return sampler.gather_taps(images, coordinates, *how)
+
+
+def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
+    """Gathers with an index in int32 throughout, image by image.
+
+    GPUs may compute in float16, which holds no index above 2048. And ML Drift, the compiler behind the
+    GPU accelerator, fails on the broadcasts of a batch.
+    """
+    samples = []
+    batch = images.shape[0]
+    for index, image in enumerate(tf.split(images, batch)):
+        if isinstance(coordinates, tuple):
+            of_image: Any = tuple(tf.split(axis, batch)[index] for axis in coordinates)
+        else:
+            of_image = tf.split(coordinates, batch, axis=1)[index]
+        samples.append(sampler.gather_taps(image, of_image, *how, index_dtype=tf.int32))
+    return tf.concat(samples, axis=0)
+
+
+# Multiplications for each value of the output, up to which two matmuls beat four gathers, by channels
+# (medians in ms, one thread, gathers then matmuls): 64x64x1 0.071, 0.021; 384x384x1 2.9, 2.5; 64x64x3
+# 0.11, 0.066; 96x96x3 0.30, 0.22; 160x160x3 0.82, 0.94; 28x28x16 0.032, 0.028; 56x56x64 0.85, 0.87.
+_MATMUL_COST = {1: 768, 2: 256, 3: 256, 4: 256}
+
+
+def _matmuls_win(images: Tensor, x: Tensor, y: Tensor) -> bool:
+    sizes = [*images.shape, x.shape[2]]
+    if None in sizes or images.dtype != tf.float32:
+        return False
+    _, height, width, channels, out_width = sizes
+    return width + height * width / out_width <= _MATMUL_COST.get(channels, 0)
+
+
+def matmuls(
+    images: Tensor,
+    coordinates: tuple[Tensor, Tensor],
+    interpolation: str,
+    fill_mode: str,
+    fill_value: float | list[float],
+) -> Tensor:
+    """An axis-aligned map as rows x image x columns: no gather, so that NPUs without one keep it.
+
+    output[i, j] = sum over m, n of R[i, m] * image[m, n] * C[j, n], where R and C hold the weights of
+    the taps: eq. (3) of Jaderberg et al. (2015), whose kernel is a product, on a grid that is one too.
+    """
+    batch, height, width, channels = images.shape
+    x, y = coordinates
+    margin = 1 if fill_mode == "constant" and np.any(fill_value) else 0  # no weight adds nothing
+    if margin:
+        images = sampler.frame(images, fill_value)
+    how = interpolation, fill_mode, margin
+    columns = _weights(x, width, *how)  # (batch, W, w)
+    rows = _weights(y, height, *how)  # (batch, h, H)
+    height, width = height + 2 * margin, width + 2 * margin
+    lines = tf.matmul(rows, tf.reshape(images, (batch, height, width * channels)))
+    if channels > 1:  # the channels to the rows, so that the columns stand last
+        lines = tf.reshape(lines, (batch, -1, width, channels))
+        lines = tf.transpose(lines, (0, 1, 3, 2))  # (batch, h, channels, W)
+    lines = tf.reshape(lines, (batch, -1, width))  # (batch, h * channels, W)
+    sampled = tf.matmul(lines, columns)  # (batch, h * channels, w)
+    if channels > 1:
+        sampled = tf.reshape(sampled, (batch, -1, channels, columns.shape[2]))
+        sampled = tf.transpose(sampled, (0, 1, 3, 2))
+    return tf.reshape(sampled, (batch, y.shape[1], x.shape[2], channels))
+
+
+def _weights(coordinate: Tensor, size: int, interpolation: str, fill_mode: str, margin: int) -> Tensor:
+    """The weight of each pixel of an axis at each point; pixels take the axis that is 1."""
+    pixels = tf.range(-margin, size + margin, dtype=coordinate.dtype)
+    pixels = tf.reshape(pixels, (1, -1, 1) if coordinate.shape[1] == 1 else (1, 1, -1))
+    if interpolation == "bilinear" and fill_mode != "wrap":
+        # Eq. (5) of Jaderberg et al.: the tent around the point, for both taps at once.
+        return _tent(sampler.settle(coordinate, size, interpolation, fill_mode) - pixels)
+    total: Tensor = None
+    for pixel, weight in sampler.taps_along(coordinate, size, interpolation, fill_mode):
+        here = _tent(pixel - pixels) * weight  # the tent of whole numbers: 1 on the pixel, 0 elsewhere
+        total = here if total is None else total + here
+    return total
+
+
+def _tent(distance: Tensor) -> Tensor:
+    return tf.nn.relu(1 - tf.abs(distance))

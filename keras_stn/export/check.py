@@ -1,0 +1,213 @@
+"""The rules that a TFLite file must keep to run everywhere: `check_tflite`.
+
+TensorFlow's own analyzer calls every file compatible with GPUs. Here each rule is a function of one
+operator, with the runtimes that would refuse it or, worse, give wrong numbers.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from keras_stn import _checks
+from keras_stn.export import _files, _flatbuffer, _kernels
+from keras_stn.export._flatbuffer import Operator
+
+__all__ = ["RUNTIMES", "Finding", "check_tflite"]
+
+RUNTIMES = ("cpu", "gpu", "micro")
+CPU, GPU, MICRO = RUNTIMES
+
+
+class Finding(NamedTuple):
+    """An op that a runtime would refuse.
+
+    Attributes:
+        rule: The name of the rule.
+        op: The kind of op, such as "GATHER_ND".
+        where: The name of the tensor that it makes.
+        runtimes: Those that refuse it, of "cpu", "gpu" and "micro".
+        message: What is wrong, and what takes its place.
+    """
+
+    rule: str
+    op: str
+    where: str
+    runtimes: tuple[str, ...]
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.op} at {self.where!r}: {self.message} ({', '.join(self.runtimes)})"
+
+
+def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
+    """The ops of a TFLite file that some runtime would refuse.
+
+    Args:
+        path: The file.
+        runtimes: Which to ask for: `"cpu"`, the LiteRT interpreter without Flex; `"gpu"`, the LiteRT
+            GPU delegate; `"micro"`, LiteRT for microcontrollers. A name or several.
+
+    Returns:
+        A list of `Finding`s, op by op in the order of the file; empty if nothing was found. The rules:
+
+        | rule | runtimes | |
+        |---|---|---|
+        | `flex`, `custom` | all | the op needs TensorFlow, or code of one's own |
+        | `no-kernel` | gpu, micro | the runtime has no such op |
+        | `gather-batch-dims`, `gather-index` | gpu | GATHER takes one int32 index of one axis |
+        | `shrink-axis` | gpu | a slice that drops, adds or skips axes |
+        | `rank` | gpu | a tensor of rank 5 or more |
+        | `dynamic-shape` | gpu, micro | a size that is not known before the run |
+        | `matmul-broadcast` | gpu | batches of different size: compiles, and is silently wrong |
+        | `int8-sampler` | all | coordinates in 8 bits: 256 places in the whole image |
+
+    Raises:
+        ValueError: if `path` is no TFLite file, or `runtimes` none of the above.
+        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> images, params = keras.Input((8, 12, 1), name="images"), keras.Input((6,), name="params")
+        >>> model = keras.Model([images, params], keras_stn.Warp()([images, params]))
+        >>> report = keras_stn.export_tflite(model, "warp.tflite", target="gpu", batch_size=1)
+        >>> keras_stn.check_tflite("warp.tflite", "gpu")
+        []
+    """
+    _files.require("ai_edge_litert")
+    wanted = (runtimes,) if isinstance(runtimes, str) else tuple(runtimes)
+    for runtime in wanted:
+        _checks.one_of("runtimes", runtime, RUNTIMES)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"path must be a TFLite file. Received: path={str(path)!r} ({error})."
+        ) from error
+    return check(content, wanted, str(path))
+
+
+def check(content: bytes, runtimes: tuple[str, ...] = RUNTIMES, path: str = "") -> list[Finding]:
+    """`check_tflite` of the bytes of a file."""
+    findings = []
+    for operator in _flatbuffer.operators(content, path):
+        for rule, refusing, function in RULES:
+            concerned = tuple(runtime for runtime in refusing if runtime in runtimes)
+            message = function(operator) if concerned else None
+            if message:
+                where = operator.outputs[0].name if operator.outputs else ""
+                findings.append(Finding(rule, operator.name, where, concerned, message))
+                if rule in _SILENCE_OTHERS:
+                    break
+    return findings
+
+
+# --- The rules: what is wrong with an operator, or None ------------------------------------------
+
+
+def _flex(op: Operator) -> str | None:
+    return "needs TensorFlow beside the runtime" if op.custom and op.name.startswith("Flex") else None
+
+
+def _custom(op: Operator) -> str | None:
+    return "is no builtin op: the app must bring its code" if op.custom else None
+
+
+def _no_gpu_kernel(op: Operator) -> str | None:
+    if op.name == "GATHER_ND":
+        return "has no kernel; GATHER from a flat table does the same"
+    return None if op.name in _kernels.GPU else "has no kernel"
+
+
+def _no_micro_kernel(op: Operator) -> str | None:
+    return None if op.name in _kernels.MICRO else "has no kernel"
+
+
+def _gather_batch_dims(op: Operator) -> str | None:
+    batch_dims = op.option("batchDims", 0) if op.name == "GATHER" else 0
+    return f"batch_dims is {batch_dims}, and must be 0" if batch_dims else None
+
+
+def _gather_index(op: Operator) -> str | None:
+    if op.name != "GATHER":
+        return None
+    index = op.inputs[1]
+    if len(index.shape) == 1 and index.dtype == "INT32":
+        return None
+    return f"the index is {index.dtype} of rank {len(index.shape)}, and must be INT32 of rank 1"
+
+
+def _shrink_axis(op: Operator) -> str | None:
+    masks = "shrinkAxisMask", "newAxisMask", "ellipsisMask"
+    if op.name == "STRIDED_SLICE" and any(op.option(mask, 0) for mask in masks):
+        return "drops, adds or skips an axis; split or reshape instead"
+    return None
+
+
+def _rank(op: Operator) -> str | None:
+    rank = max((len(tensor.shape) for tensor in op.tensors), default=0)
+    return f"holds a tensor of rank {rank}, and must have at most 4" if rank > 4 else None
+
+
+def _dynamic_shape(op: Operator) -> str | None:
+    if any(tensor.dynamic for tensor in op.outputs):
+        return "makes a tensor of unknown size; export with a batch_size"
+    return None
+
+
+def _matmul_broadcast(op: Operator) -> str | None:
+    if op.name != "BATCH_MATMUL":
+        return None
+    one, two = (_batch(tensor.shape) for tensor in op.inputs[:2])
+    return f"broadcasts batches {one} and {two}: wrong numbers, and no error" if one != two else None
+
+
+def _batch(shape: tuple[int, ...]) -> tuple[int, ...]:
+    batch = shape[:-2]
+    while batch and batch[0] == 1:
+        batch = batch[1:]
+    return batch
+
+
+def _int8_sampler(op: Operator) -> str | None:
+    if op.name in ("GATHER", "GATHER_ND"):
+        roots = op.inputs[1:2]
+    elif op.name == "BATCH_MATMUL":
+        roots = [tensor for tensor in op.inputs[:2] if tensor.quantized and not tensor.constant]
+        roots = roots if len(roots) == 2 else []  # weights may be of 8 bits
+    else:
+        return None
+    if any(tensor.quantized for root in roots for tensor in _coordinates(root)):
+        return "its coordinates are of 8 bits: 256 places in the whole image"
+    return None
+
+
+def _coordinates(tensor: Any) -> Iterator[Any]:
+    """The tensor and those that it was computed from, back to the layers with weights."""
+    seen, open_ = set(), [tensor]
+    while open_:
+        tensor = open_.pop()
+        if tensor.index in seen or tensor.constant:
+            continue
+        seen.add(tensor.index)
+        yield tensor
+        if tensor.producer is not None and tensor.producer.name not in _WITH_WEIGHTS:
+            open_ += tensor.producer.inputs
+
+
+_WITH_WEIGHTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+
+Rule = Callable[[Operator], str | None]
+RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
+    ("flex", RUNTIMES, _flex),
+    ("custom", RUNTIMES, _custom),
+    ("no-kernel", (GPU,), _no_gpu_kernel),
+    ("no-kernel", (MICRO,), _no_micro_kernel),
+    ("gather-batch-dims", (GPU,), _gather_batch_dims),
+    ("gather-index", (GPU,), _gather_index),
+    ("shrink-axis", (GPU,), _shrink_axis),
+    ("rank", (GPU,), _rank),
+    ("dynamic-shape", (GPU, MICRO), _dynamic_shape),
+    ("matmul-broadcast", (GPU,), _matmul_broadcast),
+    ("int8-sampler", RUNTIMES, _int8_sampler),
+)
+_SILENCE_OTHERS = {"flex", "custom"}

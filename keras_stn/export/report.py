@@ -1,0 +1,82 @@
+"""What an export did: `Report`."""
+
+import dataclasses
+import io
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+
+from keras_stn.export._accuracy import Accuracy
+
+__all__ = ["Report"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What was written, what is in it, and how near it comes to the Keras model.
+
+    Printed, it is a table; `rich.print` shows it in colour.
+
+    Attributes:
+        path: The file, or the folder of a SavedModel.
+        format: `"SavedModel"`, `"TFLite"` or `"ONNX"`, with what was asked for: `"TFLite int8"`.
+        size: Bytes.
+        ops: How often each op stands in it, the most frequent first.
+        findings: What other runtimes would refuse, and what else a reader should know: one line each.
+        accuracy: For each output, the largest absolute difference to Keras on the samples (`max_error`)
+            and the peak signal-to-noise ratio in dB (`psnr`, whose peak is the largest value of Keras).
+        latency_ms: The median time of a batch of one, or of the batch that is fixed, on this machine's
+            CPU with one thread; None where it was not measured.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> images = keras.Input((8, 12, 1), name="images")
+        >>> model = keras.Model(images, keras_stn.SpatialTransformer("dense", name="upright")(images))
+        >>> report = keras_stn.export_tflite(model, "upright.tflite")
+        >>> report.max_error < 1e-5, report.ops["GATHER"], report.size < 25_000
+        (True, 4, True)
+    """
+
+    path: str
+    format: str
+    size: int
+    ops: dict[str, int]
+    findings: list[str]
+    accuracy: dict[str, Accuracy]
+    latency_ms: float | None = None
+
+    @property
+    def max_error(self) -> float:
+        """The largest absolute difference to Keras over all outputs."""
+        return max(accuracy.max_error for accuracy in self.accuracy.values())
+
+    @property
+    def psnr(self) -> float:
+        """The smallest peak signal-to-noise ratio of the outputs, in dB."""
+        return min(accuracy.psnr for accuracy in self.accuracy.values())
+
+    def __rich__(self) -> Any:
+        facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+        facts.add_column(style="dim")
+        facts.add_column()
+        facts.add_row("file", self.path)
+        facts.add_row("format", self.format)
+        facts.add_row("size", f"{self.size:,} bytes")
+        counts = ", ".join(f"{name} {count}" for name, count in self.ops.items())
+        facts.add_row("ops", f"{sum(self.ops.values())}: {counts}")
+        if self.latency_ms is not None:
+            facts.add_row("latency", f"{self.latency_ms:.3g} ms, one thread")
+        outputs = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        outputs.add_column("output")
+        outputs.add_column("largest error", justify="right")
+        outputs.add_column("PSNR", justify="right")
+        for name, (error, psnr) in self.accuracy.items():
+            decibels = "exact" if psnr == float("inf") else f"{psnr:.1f} dB"
+            outputs.add_row(name, f"{error:.2g}", decibels)
+        return Group(facts, outputs, *(f"• {finding}" for finding in self.findings))
+
+    def __str__(self) -> str:
+        text = io.StringIO()
+        Console(file=text, width=100, color_system=None).print(self)
+        return text.getvalue().rstrip()

@@ -1,0 +1,110 @@
+"""SavedModel: `export_saved_model`."""
+
+import collections
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_stn.export import _accuracy, _files, _trace
+from keras_stn.export.report import Report
+
+__all__ = ["export_saved_model"]
+
+# Ops that run Python, and so only in the process that wrote them.
+_PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+
+
+def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) -> Report:
+    """Write a model as a SavedModel of stock TensorFlow ops, for servers without keras_stn.
+
+    The folder holds the signature `serving_default`, whose inputs and outputs have the names of the
+    model's, and the function `serve` of the same, which a GradientTape can differentiate. The batch is
+    open unless the model fixes it. The model is loaded again and compared with Keras before the folder
+    appears.
+
+    Args:
+        model: A Functional model, or a Sequential one with its input.
+        path: The folder to write; it may exist, and is then replaced.
+        samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
+            default random images; 32 stands for unknown sizes.
+
+    Returns:
+        A `keras_stn.export.Report`.
+
+    Raises:
+        ValueError: if the model cannot be written, holds ops that run Python or that only XLA can run,
+            or does not load to the very numbers of the Keras model.
+
+    Example:
+        >>> import keras, keras_stn, tensorflow as tf
+        >>> images = keras.Input((8, 12, 1), name="images")
+        >>> model = keras.Model(images, keras_stn.SpatialTransformer("dense", name="upright")(images))
+        >>> report = keras_stn.export_saved_model(model, "upright")
+        >>> served = tf.saved_model.load("upright").signatures["serving_default"]
+        >>> served(images=tf.zeros((5, 8, 12, 1)))["upright"].shape.as_list()
+        [5, 8, 12, 1]
+    """
+    path = _files.folder(path)
+    signature = _trace.signature(model)
+    arrays = _trace.sample_inputs(samples, signature.specs)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as partial:
+        folder = Path(partial) / "saved_model"
+        write(model, signature, folder)
+        ops = _ops(folder)
+        accuracy = _compare(folder, signature, arrays)
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(folder, path)
+    return Report(str(path), "SavedModel", size, ops, [], accuracy)
+
+
+def write(model: keras.Model, signature: _trace.Signature, folder: Path) -> None:
+    """Write `signature` as the function `serve` of a SavedModel."""
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", signature.call, input_signature=list(signature.specs))
+    archive.write_out(str(folder), verbose=False)
+
+
+def _ops(folder: Path) -> dict[str, int]:
+    """How often each op stands in the graph of `serve`, none of which needs Python or XLA."""
+    served = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    graph = served.graph.as_graph_def()
+    for function in graph.library.function:
+        if function.attr["_XlaMustCompile"].b:
+            raise ValueError(
+                "model must not hold functions that only XLA can run: build its layers without "
+                f"jit_compile=True. Received: {function.signature.name!r}."
+            )
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    ops = collections.Counter(node.op for node in nodes)
+    if _PYTHON_OPS & set(ops):
+        raise ValueError(
+            "model must consist of TensorFlow ops alone; it calls Python through "
+            f"tf.py_function or tf.numpy_function. Received: {sorted(_PYTHON_OPS & set(ops))}."
+        )
+    return dict(ops.most_common())
+
+
+def _compare(
+    folder: Path, signature: _trace.Signature, arrays: list[np.ndarray]
+) -> dict[str, _accuracy.Accuracy]:
+    """The accuracy of each output: the loaded graph beside the same graph of the live model."""
+    live = tf.function(signature.call, input_signature=list(signature.specs))(*arrays)
+    loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
+    served = loaded.serve(*map(tf.convert_to_tensor, arrays))
+    accuracy = {name: _accuracy.measure(live[name], served[name]) for name in signature.outputs}
+    for name, (error, _) in accuracy.items():
+        if error != 0:
+            raise ValueError(
+                "model must load to the numbers it was saved with; nothing was written. "
+                f"Received: an error of {error:.2g} in {name!r}."
+            )
+    return accuracy

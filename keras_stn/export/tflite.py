@@ -1,0 +1,250 @@
+"""TFLite, which is LiteRT's format: `export_tflite`."""
+
+import collections
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_stn import _checks
+from keras_stn.export import _accuracy, _files, _flatbuffer, _litert, _quantize, _samplers, _trace
+from keras_stn.export.check import check
+from keras_stn.export.report import Report
+from keras_stn.export.saved_model import write
+
+__all__ = ["QUANTIZATIONS", "TARGETS", "export_tflite"]
+
+QUANTIZATIONS = ("float16", "dynamic", "int8")
+TARGETS = ("cpu", "gpu")
+
+# The smallest PSNR of an output in dB. A file whose sampler was quantized with the rest has 15.
+_MIN_PSNR = {"float16": 50.0, "dynamic": 25.0, "int8": 25.0}
+_BATCH = 8  # of the samples at once, where the batch is open
+
+
+def export_tflite(
+    model: keras.Model,
+    path: Any,
+    *,
+    quantization: str | None = None,
+    representative_dataset: Any = None,
+    batch_size: int | None = None,
+    target: str = "cpu",
+    samples: Any = None,
+    max_error: float | None = None,
+    min_psnr: float | None = None,
+) -> Report:
+    """Write a model as a TFLite file, of builtin ops alone, run and compared with Keras first.
+
+    The file is run by the LiteRT interpreter on `samples` before it is written. Params that are NaN,
+    infinite or huge do on the device what they do in Keras: they raise nothing and give finite pixels.
+
+    Args:
+        model: A Functional model, or a Sequential one with its input.
+        path: The file to write, in a folder that exists.
+        quantization: `None`: float32. `"float16"`: weights of half the size. `"dynamic"`: weights of 8
+            bits, activations in float. `"int8"`: convolutions on 8-bit integers, dense layers as in
+            "dynamic". Samplers, and the params they follow, stay in float32 in each: in 8 bits a
+            coordinate would have 256 places in the whole image.
+        representative_dataset: Images as the model will see them, a hundred or so, from which
+            `quantization="int8"` learns the range of each activation: in the form of `samples`, or a
+            function that returns an iterable of such, as TensorFlow has it.
+        batch_size: The batch of the file. `None`: any, unless the model fixes it; but 1 for
+            `target="gpu"`, which takes no open sizes.
+        target: `"cpu"`: fastest in the interpreter. `"gpu"`: also accepted whole by the LiteRT GPU
+            accelerator, and right where that computes in float16; needs images of known size.
+        samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
+            default the representative dataset, or else random images; 32 stands for unknown sizes.
+        max_error: The largest difference to Keras that is allowed where nothing is quantized. By
+            default 1e-5 where no side of an image exceeds 64 pixels, 6e-5 up to 224 and more in
+            proportion above, times the largest output where that exceeds 1. For
+            interpolation="nearest", 0.1 % of the values may differ by more: points halfway between two
+            pixels.
+        min_psnr: The smallest peak signal-to-noise ratio that is allowed where it is quantized, in dB,
+            on each output. By default 50 for "float16", 25 for "dynamic" and "int8".
+
+    Returns:
+        A `keras_stn.export.Report`. Its findings name what other runtimes would refuse.
+
+    Raises:
+        ValueError: if the model cannot be written with builtin ops, the file would differ from Keras by
+            more than is allowed, or an argument is none of the above. No file is written then.
+        ImportError: if ai-edge-litert (or, for "int8", ai-edge-quantizer) is missing:
+            `pip install "keras-stn[export]"`.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> images = keras.Input((8, 12, 1), name="images")
+        >>> model = keras.Model(images, keras_stn.SpatialTransformer("dense")(images))
+        >>> report = keras_stn.export_tflite(model, "transformer.tflite", quantization="float16")
+        >>> report.format, report.psnr > 60
+        ('TFLite float16', True)
+    """
+    _files.require("ai_edge_litert", *(["ai_edge_quantizer"] if quantization == "int8" else []))
+    if quantization is not None:
+        _checks.one_of("quantization", quantization, QUANTIZATIONS)
+    _checks.one_of("target", target, TARGETS)
+    max_error = None if max_error is None else _checks.positive("max_error", max_error)
+    min_psnr = None if min_psnr is None else _checks.positive("min_psnr", min_psnr)
+    path = _files.target(path)
+    signature = _trace.signature(model, 1 if target == "gpu" and batch_size is None else batch_size)
+    if target == "gpu":
+        _check_static(signature)
+    calibration = _calibration(quantization, representative_dataset, signature)
+    if samples is None and calibration is not None:
+        samples = [array[:32] for array in calibration]
+    arrays = _trace.sample_inputs(samples, _trace.open_batch(signature.specs))
+
+    content, uses = _convert(model, signature, target, quantization)
+    if quantization == "int8" and calibration is not None:
+        names = [spec.name for spec in signature.specs]
+        examples = zip(*_batches(calibration, signature, 1), strict=True)
+        content = _quantize.int8(content, names, list(examples))
+    _refuse(check(content, ("cpu", "gpu") if target == "gpu" else ("cpu",)))
+
+    runner = _litert.Runner(content)
+    accuracy, findings = _compare(runner, signature, arrays, uses, quantization, max_error, min_psnr)
+    one = next(_batches(arrays, signature, 1))
+    latency = runner.latency_ms(_named(signature, one))
+    _files.write_whole(path, content)
+    operators = _flatbuffer.operators(content)
+    ops = dict(collections.Counter(operator.name for operator in operators).most_common())
+    return Report(
+        str(path),
+        "TFLite" + (f" {quantization}" if quantization else "") + (" gpu" if target == "gpu" else ""),
+        len(content),
+        ops,
+        findings + _summary(check(content)),
+        accuracy,
+        latency,
+    )
+
+
+def _check_static(signature: _trace.Signature) -> None:
+    for spec in signature.specs:
+        if None in spec.shape:
+            raise ValueError(
+                'model must have inputs of known size for target="gpu". '
+                f"Received: {spec.name!r} of shape {tuple(spec.shape)}."
+            )
+
+
+def _calibration(
+    quantization: str | None, dataset: Any, signature: _trace.Signature
+) -> list[np.ndarray] | None:
+    if dataset is None:
+        if quantization == "int8":
+            raise ValueError(
+                'representative_dataset must be given for quantization="int8": a hundred images or so, '
+                "as the model will see them. Received: representative_dataset=None."
+            )
+        return None
+    specs = _trace.open_batch(signature.specs)
+    if not callable(dataset):
+        return _trace.sample_inputs(dataset, specs)
+    steps = [_trace.sample_inputs(step, specs) for step in dataset()]
+    return [np.concatenate(arrays) for arrays in zip(*steps, strict=True)]
+
+
+def _convert(
+    model: keras.Model, signature: _trace.Signature, target: str, quantization: str | None
+) -> tuple[bytes, list[_samplers.Use]]:
+    """The file, and the samplers that were met on the way."""
+    with tempfile.TemporaryDirectory() as folder:
+        form = _samplers.for_gpu if target == "gpu" else _samplers.for_cpu
+        with _samplers.in_form(form) as uses:
+            write(model, signature, Path(folder))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        # Not Keras' model.export(format="litert"), which lets TensorFlow ops in without a word.
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if quantization in ("float16", "dynamic"):
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if quantization == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        try:
+            return converter.convert(), uses
+        except Exception as error:  # of a class of TensorFlow's own, with a page of text
+            ops = sorted(set(re.findall(r"(?:Flex ops|Custom ops): ([\w, ]+)", str(error))))
+            raise ValueError(
+                "model must consist of what TFLite has builtin ops for. "
+                f"Received: {', '.join(ops) or str(error).splitlines()[0]}."
+            ) from error
+
+
+def _refuse(findings: list[Any]) -> None:
+    if findings:
+        lines = "\n".join(f"- {finding}" for finding in findings)
+        raise ValueError(
+            f"model must consist of what the target runs; nothing was written. Received:\n{lines}"
+        )
+
+
+def _compare(
+    runner: _litert.Runner,
+    signature: _trace.Signature,
+    arrays: list[np.ndarray],
+    uses: list[_samplers.Use],
+    quantization: str | None,
+    max_error: float | None,
+    min_psnr: float | None,
+) -> tuple[dict[str, _accuracy.Accuracy], list[str]]:
+    """The accuracy of each output, if it is allowed, and what there is to say about it."""
+    expected: dict[str, list] = {name: [] for name in signature.outputs}
+    actual: dict[str, list] = {name: [] for name in signature.outputs}
+    for batch in [*_batches(arrays, signature, 1), *_batches(arrays, signature, _BATCH)]:
+        outputs = runner(_named(signature, batch))
+        truths = signature.call(*map(tf.convert_to_tensor, batch))
+        for name in signature.outputs:
+            expected[name].append(np.asarray(truths[name]))
+            actual[name].append(outputs[name])
+    accuracy, findings = {}, []
+    for name in signature.outputs:
+        truth, answer = np.concatenate(expected[name]), np.concatenate(actual[name])
+        bound = _accuracy.allowed(truth, uses) if max_error is None else max_error
+        if quantization is None:
+            answer, ties = _accuracy.without_ties(truth, answer, bound, uses)
+            if ties:
+                findings.append(f"{ties} values of {name!r} come from the pixel beside the right one.")
+        accuracy[name] = error, psnr = _accuracy.measure(truth, answer)
+        if quantization is None and not error <= bound:
+            raise ValueError(
+                f"model must give the same numbers in LiteRT, within {bound:.2g}; nothing was written. "
+                "Give max_error if more is near enough. "
+                f"Received: an error of {error:.2g} in {name!r}."
+            )
+        floor = _MIN_PSNR.get(quantization or "", 0.0) if min_psnr is None else min_psnr
+        if quantization is not None and not psnr >= floor:
+            raise ValueError(
+                f"model must keep a PSNR of {floor:.0f} dB when quantized; nothing was written. "
+                "Give min_psnr if less is near enough. "
+                f"Received: {psnr:.1f} dB in {name!r}."
+            )
+    return accuracy, findings
+
+
+def _batches(arrays: list[np.ndarray], signature: _trace.Signature, size: int) -> Any:
+    """The samples in batches of the size of the file, or of `size` where that is open."""
+    batch = next((spec.shape[0] for spec in signature.specs if spec.shape[0]), None) or size
+    count = len(arrays[0])
+    for start in range(0, count, batch):
+        rows = np.arange(start, min(start + batch, count))
+        if batch != size:  # a fixed batch is filled up with samples from the front
+            rows = np.arange(start, start + batch) % count
+        yield [array[rows] for array in arrays]
+
+
+def _named(signature: _trace.Signature, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+    return {spec.name: array for spec, array in zip(signature.specs, arrays, strict=True)}
+
+
+def _summary(findings: list[Any]) -> list[str]:
+    """One line for each rule and op, however often it is broken."""
+    counts = collections.Counter((f.op, f.message, f.runtimes) for f in findings)
+    return [
+        f"{', '.join(runtimes)}: {op} {message}" + (f" ({count} times)" if count > 1 else "")
+        for (op, message, runtimes), count in counts.items()
+    ]
