@@ -102,10 +102,10 @@ def _apply_rows(theta: Tensor, xs: Tensor, ys: Tensor) -> tuple[Tensor, Tensor]:
     would be a constant of O(h * w) in every exported file, and on a GPU the matmul would run on
     reduced-precision units (TF32), which are off by tenths of a pixel.
     """
-    a, b, c, d, e, f = tf.split(tf.reshape(theta, (-1, 6)), 6, axis=1)  # (batch, 1) each
-    xs, ys = tf.reshape(xs, (1, -1)), tf.reshape(ys, (1, -1))
-    x = tf.expand_dims(a * xs, 1) + tf.expand_dims(b * ys + c, 2)  # (batch, height, width)
-    y = tf.expand_dims(d * xs, 1) + tf.expand_dims(e * ys + f, 2)  # (batch, height, width)
+    a, b, c, d, e, f = tf.split(tf.reshape(theta, (-1, 6, 1)), 6, axis=1)  # (batch, 1, 1) each
+    xs, ys = tf.reshape(xs, (1, 1, -1)), tf.reshape(ys, (1, -1, 1))
+    x = a * xs + (b * ys + c)  # (batch, height, width)
+    y = d * xs + (e * ys + f)  # (batch, height, width)
     return x, y
 
 
@@ -136,13 +136,18 @@ def affine_pixels(
         source = span(size, align_corners, dtype)
         scale += [*(_half_ratio(source, target) for target in targets), source / 2]
         offset += [0.0, 0.0, _number(size - 1, dtype) / 2]
-    pixel_theta = theta * _matrix(scale, dtype) + _matrix(offset, dtype)  # (batch, 2, 3)
+    theta = tf.reshape(theta, (-1, 6, 1))
+    pixel_theta = theta * _column(scale, dtype) + _column(offset, dtype)  # (batch, 6, 1)
     return _apply_rows(pixel_theta, steps(width, dtype), steps(height, dtype))
 
 
-def _matrix(entries: list[Any], dtype: tf.DType) -> Tensor:
+def _column(entries: list[Any], dtype: tf.DType) -> Tensor:
+    return tf.expand_dims(_vector(entries, dtype), 1)
+
+
+def _vector(entries: list[Any], dtype: tf.DType) -> Tensor:
     # Converted, not cast: a cast would take Python's numbers through float32 on their way to float64.
-    return tf.reshape(tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries]), (2, 3))
+    return tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries])
 
 
 def to_pixels(
@@ -155,3 +160,12 @@ def to_pixels(
         pixels.append(tf.squeeze(axis, -1) * scale + _number(size - 1, grid.dtype) / 2)
     x, y = pixels
     return x, y
+
+
+def normalising(source_size: tuple[Size, Size], dtype: tf.DType) -> tuple[float, Tensor]:
+    """(offset, divisors) with `(pixels + offset) / divisors - 1` normalised, align_corners=False.
+
+    For those who must do `to_pixels` backwards, (batch, h, w, 2) at a time, and can keep a division a
+    division: a product with the reciprocal is off by up to twice as much.
+    """
+    return 0.5, _vector([span(size, False, dtype) / 2 for size in reversed(source_size)], dtype)

@@ -42,8 +42,8 @@ _stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("sta
 def replaced_by(stand_in: Callable) -> Iterator[None]:
     """Within this context `sample` calls `stand_in` with its arguments.
 
-    For exports: a file format may have a better form of the same numbers, such as one GridSample in ONNX.
-    What is traced in here, and only that, has that form.
+    For exports: a file format may have a better form of the same numbers, such as one GridSample in
+    ONNX. What is traced in here, and only that, has that form.
     """
     token = _stand_in.set(stand_in)
     try:
@@ -152,7 +152,7 @@ def _guard(coordinate: Tensor) -> Tensor:
     comparison is false for NaN; `x == x` would say the same, but GPU delegates do not take it.
     """
     coordinate = tf.clip_by_value(coordinate, -_FAR, _FAR)
-    return tf.where(tf.abs(coordinate) <= _FAR, coordinate, -_FAR)
+    return tf.where(coordinate <= _FAR, coordinate, -_FAR)
 
 
 def _nearest(coordinate: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -212,8 +212,13 @@ def _modulo(position: Tensor, period: Tensor) -> Tensor:
 
 def _reflect(position: Tensor, size: Tensor) -> Tensor:
     """c b a | a b c d | d c b"""
+    return _clip(_reflect_between_edges(position, size), size)
+
+
+def _reflect_between_edges(position: Tensor, size: Tensor) -> Tensor:
+    """`_reflect` into [-0.5, size - 0.5], which is where a cubic tells a picture from its edge pixel."""
     phase = _modulo(position + 0.5, 2 * size)
-    return _clip(tf.minimum(phase, 2 * size - phase) - 0.5, size)
+    return tf.minimum(phase, 2 * size - phase) - 0.5
 
 
 def _mirror(position: Tensor, size: Tensor) -> Tensor:
@@ -227,6 +232,32 @@ def _wrap(position: Tensor, size: Tensor) -> Tensor:
     """b c d | a b c d | a b c"""
     # A quarter, so that halfway between two pixels, where nearest breaks ties, is clear of it as well.
     return _modulo(position + 0.25, size) - 0.25
+
+
+def settle(coordinate: Tensor, size: Any, interpolation: str, fill_mode: str) -> Tensor:
+    """A finite coordinate, beside or inside the image, where the extended image looks the same.
+
+    For stand-ins that know taps, but neither NaN nor the far plane. "constant" and "nearest" need no
+    more than finite ones. For interpolation="nearest" it is the pixel that `sample` takes, whole.
+    """
+    size = tf.cast(size, coordinate.dtype)
+    coordinate = _guard(coordinate)
+    if interpolation == "nearest" and fill_mode != "constant":
+        coordinate = _EXTENSIONS[fill_mode](coordinate, size)
+    elif fill_mode == "reflect":
+        coordinate = _reflect_between_edges(coordinate, size)
+    elif fill_mode in ("mirror", "wrap"):
+        coordinate = _EXTENSIONS[fill_mode](coordinate, size)
+    if interpolation == "nearest":
+        coordinate = tf.round(coordinate)  # ties to even
+        if fill_mode == "wrap":
+            coordinate = _wrap(coordinate, size)  # size - 0.5 may have been rounded to size
+    return coordinate
+
+
+def pixel_at(position: Tensor, size: Any, fill_mode: str) -> Tensor:
+    """The pixel that stands at whole positions of the extended image."""
+    return _EXTENSIONS[fill_mode](position, tf.cast(size, position.dtype))
 
 
 _EXTENSIONS: dict[str, Callable] = {
