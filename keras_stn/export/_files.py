@@ -1,0 +1,34 @@
+"""What every exporter needs around its work: its packages, and a file that is whole or not there."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+
+def require(*packages: str) -> None:
+    """Raise an ImportError that says what to install, unless all `packages` are there."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ImportError(
+            f"this export needs {' and '.join(missing)}: "
+            'pip install "keras-stn[export]" brings all it needs'
+        )
+
+
+def target(path: Any) -> Path:
+    """`path` as a Path, if a file can be written there."""
+    path = Path(path)
+    if path.is_dir() or not path.parent.is_dir():
+        raise ValueError(f"path must be a file in a folder that exists. Received: path={str(path)!r}.")
+    return path
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside `path` and rename it, so that nobody ever sees half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
