@@ -142,12 +142,9 @@ def affine_pixels(
 
 
 def _column(entries: list[Any], dtype: tf.DType) -> Tensor:
-    return tf.expand_dims(_vector(entries, dtype), 1)
-
-
-def _vector(entries: list[Any], dtype: tf.DType) -> Tensor:
     # Converted, not cast: a cast would take Python's numbers through float32 on their way to float64.
-    return tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries])
+    column = tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries])
+    return tf.expand_dims(column, 1)
 
 
 def to_pixels(
@@ -162,10 +159,10 @@ def to_pixels(
     return x, y
 
 
-def normalising(source_size: tuple[Size, Size], dtype: tf.DType) -> tuple[float, Tensor]:
-    """(offset, divisors) with `(pixels + offset) / divisors - 1` normalised, align_corners=False.
+def normalising(size: Size, dtype: tf.DType) -> tuple[float, Tensor]:
+    """(offset, divisor) with `(pixel + offset) / divisor - 1` normalised, for align_corners=False.
 
-    For those who must do `to_pixels` backwards, (batch, h, w, 2) at a time, and can keep a division a
-    division: a product with the reciprocal is off by up to twice as much.
+    For those who must do `to_pixels` backwards, and can keep a division a division: a product with the
+    reciprocal is off by up to twice as much.
     """
-    return 0.5, _vector([span(size, False, dtype) / 2 for size in reversed(source_size)], dtype)
+    return 0.5, tf.convert_to_tensor(span(size, False, dtype) / 2, dtype)

@@ -235,18 +235,17 @@ def _wrap(position: Tensor, size: Tensor) -> Tensor:
 
 
 def settle(coordinate: Tensor, size: Any, interpolation: str, fill_mode: str) -> Tensor:
-    """A finite coordinate, beside or inside the image, where the extended image looks the same.
+    """A finite coordinate, inside the image or beside it, where the extended image looks the same.
 
-    For stand-ins that know taps, but neither NaN nor the far plane. "constant" and "nearest" need no
-    more than finite ones. For interpolation="nearest" it is the pixel that `sample` takes, whole.
+    For stand-ins that know taps, but neither NaN nor the far plane. It is inside the image, but for
+    fill_mode="constant", where it is only finite, and for the outer taps of a cubic. With
+    interpolation="nearest" it is the pixel that `sample` takes.
     """
     size = tf.cast(size, coordinate.dtype)
     coordinate = _guard(coordinate)
-    if interpolation == "nearest" and fill_mode != "constant":
-        coordinate = _EXTENSIONS[fill_mode](coordinate, size)
-    elif fill_mode == "reflect":
-        coordinate = _reflect_between_edges(coordinate, size)
-    elif fill_mode in ("mirror", "wrap"):
+    if interpolation == "bicubic" and fill_mode == "reflect":
+        return _reflect_between_edges(coordinate, size)
+    if fill_mode != "constant" and (interpolation, fill_mode) != ("bicubic", "nearest"):
         coordinate = _EXTENSIONS[fill_mode](coordinate, size)
     if interpolation == "nearest":
         coordinate = tf.round(coordinate)  # ties to even
