@@ -100,6 +100,12 @@ def positive(argument: str, value: Any) -> float:
     raise ValueError(f"{argument} must be a positive number. Received: {argument}={value!r}.")
 
 
+def count(argument: str, value: Any) -> int:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0:
+        return int(value)
+    raise ValueError(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
+
+
 def output_size(value: Any) -> tuple[int, int]:
     """Two positive integers, (height, width)."""
     sizes = tuple(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else ()

@@ -45,7 +45,7 @@ def sample(images, x, y, interpolation, fill_mode, fill_value):
     def place(coordinate, size):
         """Where to read along an axis of `size` pixels: (numerator, divisor) for `_marker`."""
         coordinate = sampler.settle(coordinate, size, interpolation, fill_mode)
-        if fill_mode == "constant" and margin:
+        if fill_mode == "constant" and margin and interpolation == "bilinear":
             coordinate = tf.clip_by_value(coordinate, -1.0, tf.cast(size, coordinate.dtype))
         offset, divisor = grids.normalising(size + 2 * margin, coordinate.dtype)
         return coordinate + (margin + offset), divisor

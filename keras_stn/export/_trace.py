@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_stn import _checks
+
 Tensor = Any
 
 
@@ -45,15 +47,22 @@ def signature(model: Any, batch_size: int | None = None) -> Signature:
             "images = keras.Input(...); keras.Model(images, model(images)). "
             f"Received: model={model!r}."
         )
-    names = unique(_names(model.input, [tensor.name for tensor in inputs]))
-    outputs = tuple(unique(_names(model.output, model.output_names)))
+    if batch_size is not None:
+        batch_size = _checks.count("batch_size", batch_size)
+    sequential = isinstance(model, keras.Sequential)  # has no `input`, and one tensor each way
+    structure = inputs[0] if sequential else model.input
+    names = unique(_names(structure, [tensor.name for tensor in inputs]))
+    if sequential:
+        outputs: tuple[str, ...] = (model.layers[-1].name,)
+    else:
+        outputs = tuple(unique(_names(model.output, model.output_names)))
     specs = tuple(
         tf.TensorSpec((tensor.shape[0] or batch_size, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(names, inputs, strict=True)
     )
 
     def call(*tensors):
-        packed = keras.tree.pack_sequence_as(model.input, tensors)
+        packed = keras.tree.pack_sequence_as(structure, tensors)
         results = keras.tree.flatten(model(packed, training=False))
         return dict(zip(outputs, results, strict=True))
 
