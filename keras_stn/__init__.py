@@ -7,8 +7,9 @@ with _quiet.importing_tensorflow():
 
 _checks.backend(_keras.backend.backend())
 
-from keras_stn import export, localization, ops, transforms, visualize  # noqa: E402
+from keras_stn import localization, ops, transforms, visualize  # noqa: E402
 from keras_stn._version import __version__  # noqa: E402
+from keras_stn.export import export_onnx  # noqa: E402
 from keras_stn.layers import SpatialTransformer, Warp  # noqa: E402
 from keras_stn.localization import Localization  # noqa: E402
 
@@ -17,7 +18,7 @@ __all__ = [
     "SpatialTransformer",
     "Warp",
     "__version__",
-    "export",
+    "export_onnx",
     "localization",
     "ops",
     "transforms",

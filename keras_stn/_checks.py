@@ -101,7 +101,7 @@ def positive(argument: str, value: Any) -> float:
 
 
 def count(argument: str, value: Any) -> int:
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value > 0:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0:
         return int(value)
     raise ValueError(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
 

@@ -14,12 +14,11 @@ def simplify(model: Any) -> Any:
     """`model` with fewer nodes. Its outputs keep their names and, but for a bias, every bit."""
     import onnx
 
-    model = onnx.shape_inference.infer_shapes(model)
-    graph = model.graph
     for rewrite in (_fix_shapes, _fuse_clips, _fuse_dense, _drop_moves, _flatten_as_it_lies):
-        rewrite(graph)
-        _drop_unused(graph)
-    del graph.value_info[:]
+        model = onnx.shape_inference.infer_shapes(model)
+        rewrite(model.graph)
+        _drop_unused(model.graph)
+        del model.graph.value_info[:]  # the next may know more
     return model
 
 

@@ -34,7 +34,7 @@ def signature(model: Any, batch_size: int | None = None) -> Signature:
     Args:
         model: A Functional model, or a Sequential one with its input. Inputs keep the names of their
             `keras.Input`, dictionaries of inputs and outputs their keys; other outputs have the name of
-            the layer that they come from.
+            the layer that they come from. A name that is there already gets a number.
         batch_size: The batch of the specs; `None` leaves it open, unless the model fixes it.
 
     Raises:
@@ -52,10 +52,8 @@ def signature(model: Any, batch_size: int | None = None) -> Signature:
     sequential = isinstance(model, keras.Sequential)  # has no `input`, and one tensor each way
     structure = inputs[0] if sequential else model.input
     names = unique(_names(structure, [tensor.name for tensor in inputs]))
-    if sequential:
-        outputs: tuple[str, ...] = (model.layers[-1].name,)
-    else:
-        outputs = tuple(unique(_names(model.output, model.output_names)))
+    ends = [model.layers[-1].name] if sequential else _names(model.output, model.output_names)
+    outputs = tuple(unique([*names, *ends])[len(names) :])
     specs = tuple(
         tf.TensorSpec((tensor.shape[0] or batch_size, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(names, inputs, strict=True)
