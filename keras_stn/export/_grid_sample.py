@@ -50,11 +50,15 @@ def sample(images, x, y, interpolation, fill_mode, fill_value):
         offset, divisor = grids.normalising(size + 2 * margin, coordinate.dtype)
         return coordinate + (margin + offset), divisor
 
-    x, y = x + tf.zeros_like(y), y + tf.zeros_like(x)  # axis-aligned families give a row and a column
-    if isinstance(width, int) and width == height:  # both axes in one go: half as many nodes
+    alike = x.shape[1:] == y.shape[1:]  # axis-aligned families give a row and a column
+    if alike and isinstance(width, int) and width == height:  # both in one go: half as many nodes
         axes = [place(tf.stack([x, y], axis=-1), width)]  # (batch, h, w, 2)
     else:  # one by one: broadcasting two sizes over the last axis takes 15 times as long
         axes = [place(x, width), place(y, height)]  # (batch, h, w) each
+    if not alike:
+        (x, x_divisor), (y, y_divisor) = axes
+        x, y = x + tf.zeros_like(y), y + tf.zeros_like(x)
+        axes = [(x, x_divisor), (y, y_divisor)]
 
     source = tf.cast(images, tf.float32)
     if margin and fill_mode == "constant":
