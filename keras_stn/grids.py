@@ -103,9 +103,10 @@ def _apply_rows(theta: Tensor, xs: Tensor, ys: Tensor) -> tuple[Tensor, Tensor]:
     reduced-precision units (TF32), which are off by tenths of a pixel.
     """
     a, b, c, d, e, f = tf.split(tf.reshape(theta, (-1, 6, 1)), 6, axis=1)  # (batch, 1, 1) each
-    xs, ys = tf.reshape(xs, (1, 1, -1)), tf.reshape(ys, (1, -1, 1))
-    x = a * xs + (b * ys + c)  # (batch, height, width)
-    y = d * xs + (e * ys + f)  # (batch, height, width)
+    xs, up = tf.reshape(xs, (1, 1, -1)), tf.reshape(-ys, (1, -1, 1))
+    # A difference, because TensorFlow's graph optimiser reorders sums of sums, and so their roundings.
+    x = a * xs + (c - b * up)  # (batch, height, width)
+    y = d * xs + (f - e * up)  # (batch, height, width)
     return x, y
 
 
@@ -136,15 +137,13 @@ def affine_pixels(
         source = span(size, align_corners, dtype)
         scale += [*(_half_ratio(source, target) for target in targets), source / 2]
         offset += [0.0, 0.0, _number(size - 1, dtype) / 2]
-    theta = tf.reshape(theta, (-1, 6, 1))
-    pixel_theta = theta * _column(scale, dtype) + _column(offset, dtype)  # (batch, 6, 1)
+    pixel_theta = theta * _matrix(scale, dtype) + _matrix(offset, dtype)  # (batch, 2, 3)
     return _apply_rows(pixel_theta, steps(width, dtype), steps(height, dtype))
 
 
-def _column(entries: list[Any], dtype: tf.DType) -> Tensor:
+def _matrix(entries: list[Any], dtype: tf.DType) -> Tensor:
     # Converted, not cast: a cast would take Python's numbers through float32 on their way to float64.
-    column = tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries])
-    return tf.expand_dims(column, 1)
+    return tf.reshape(tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries]), (2, 3))
 
 
 def to_pixels(
