@@ -137,13 +137,14 @@ def affine_pixels(
         source = span(size, align_corners, dtype)
         scale += [*(_half_ratio(source, target) for target in targets), source / 2]
         offset += [0.0, 0.0, _number(size - 1, dtype) / 2]
-    pixel_theta = theta * _matrix(scale, dtype) + _matrix(offset, dtype)  # (batch, 2, 3)
+    theta = tf.reshape(theta, (-1, 6, 1))
+    pixel_theta = theta * _column(scale, dtype) + _column(offset, dtype)  # (batch, 6, 1)
     return _apply_rows(pixel_theta, steps(width, dtype), steps(height, dtype))
 
 
-def _matrix(entries: list[Any], dtype: tf.DType) -> Tensor:
+def _column(entries: list[Any], dtype: tf.DType) -> Tensor:
     # Converted, not cast: a cast would take Python's numbers through float32 on their way to float64.
-    return tf.reshape(tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries]), (2, 3))
+    return tf.reshape(tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries]), (6, 1))
 
 
 def to_pixels(
