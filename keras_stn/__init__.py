@@ -9,7 +9,7 @@ _checks.backend(_keras.backend.backend())
 
 from keras_stn import export, localization, ops, transforms, visualize  # noqa: E402
 from keras_stn._version import __version__  # noqa: E402
-from keras_stn.export import check_tflite, export_saved_model, export_tflite  # noqa: E402
+from keras_stn.export import check_tflite, export_onnx, export_saved_model, export_tflite  # noqa: E402
 from keras_stn.layers import SpatialTransformer, Warp  # noqa: E402
 from keras_stn.localization import Localization  # noqa: E402
 
@@ -20,6 +20,7 @@ __all__ = [
     "__version__",
     "check_tflite",
     "export",
+    "export_onnx",
     "export_saved_model",
     "export_tflite",
     "localization",

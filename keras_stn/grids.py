@@ -184,3 +184,12 @@ def to_pixels(grid: Tensor, source_size: tuple[Size, Size], align_corners: bool)
     scale = vector([span(size, align_corners, dtype) / 2 for size in reversed(source_size)], dtype)
     offset = vector([_number(size - 1, dtype) / 2 for size in reversed(source_size)], dtype)
     return tf.transpose(grid * scale + offset, (3, 0, 1, 2))
+
+
+def normalising(size: Size, dtype: tf.DType) -> tuple[float, Tensor]:
+    """(offset, divisor) with `(pixel + offset) / divisor - 1` normalised, for align_corners=False.
+
+    For those who must do `to_pixels` backwards, and can keep a division a division: a product with the
+    reciprocal is off by up to twice as much.
+    """
+    return 0.5, tf.convert_to_tensor(span(size, False, dtype) / 2, dtype)

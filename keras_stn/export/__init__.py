@@ -2,6 +2,7 @@
 
 from keras_stn.export._accuracy import Accuracy
 from keras_stn.export.check import Finding, check_tflite
+from keras_stn.export.onnx import export_onnx
 from keras_stn.export.report import Report
 from keras_stn.export.saved_model import export_saved_model
 from keras_stn.export.tflite import export_tflite
@@ -11,6 +12,7 @@ __all__ = [
     "Finding",
     "Report",
     "check_tflite",
+    "export_onnx",
     "export_saved_model",
     "export_tflite",
 ]

@@ -1,10 +1,15 @@
 """How far a file may be from Keras, and how far it is."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+import tensorflow as tf
 
+from keras_stn.export import _trace
 from keras_stn.export._samplers import Use
+
+_BATCH = 8  # of the samples at once, where the batch is open
 
 # Of interpolation="nearest": how many values may come from the pixel beside the right one, because a
 # rounding moved the point across the middle between the two.
@@ -28,7 +33,54 @@ def measure(expected: Any, actual: Any) -> Accuracy:
     return Accuracy(float(error.max(initial=0.0)), float(psnr))
 
 
-def allowed(expected: Any, uses: list[Use]) -> float:
+def compare(
+    run: Callable[[dict[str, np.ndarray]], dict[str, Any]],
+    runtime: str,
+    signature: _trace.Signature,
+    arrays: list[np.ndarray],
+    uses: list[Use],
+    max_error: float | None,
+    min_psnr: float | None = None,
+) -> tuple[dict[str, Accuracy], list[str]]:
+    """Run a file on samples, one by one and in batches, beside the live model.
+
+    Returns the accuracy of each output, and what there is to say about it. Raises a ValueError where an
+    output is less accurate than `min_psnr` or, if that is None, than `max_error` allows.
+    """
+    expected: dict[str, list] = {name: [] for name in signature.outputs}
+    actual: dict[str, list] = {name: [] for name in signature.outputs}
+    for size in (1, _BATCH):
+        for batch in _trace.batches(arrays, signature.specs, size):
+            outputs = run(_trace.named(batch, signature.specs))
+            truths = signature.call(*map(tf.convert_to_tensor, batch))
+            for name in signature.outputs:
+                expected[name].append(tf.cast(truths[name], tf.float64).numpy())
+                actual[name].append(np.asarray(outputs[name], "float64"))
+    accuracy, findings = {}, []
+    for name in signature.outputs:
+        truth, answer = np.concatenate(expected[name]), np.concatenate(actual[name])
+        bound = allowed(truth, uses) if max_error is None else max_error
+        if min_psnr is None:
+            answer, ties = _without_ties(truth, answer, bound, uses)
+            if ties:
+                findings.append(f"{ties} values of {name!r} come from the pixel beside the right one.")
+        accuracy[name] = error, psnr = measure(truth, answer)
+        if min_psnr is None and not error <= bound:
+            raise ValueError(
+                f"model must give the same numbers in {runtime}, within {bound:.2g}; nothing was "
+                "written. Give max_error if more is near enough. "
+                f"Received: an error of {error:.2g} in {name!r}."
+            )
+        if min_psnr is not None and not psnr >= min_psnr:
+            raise ValueError(
+                f"model must keep a PSNR of {min_psnr:.0f} dB when quantized; nothing was written. "
+                "Give min_psnr if less is near enough. "
+                f"Received: {psnr:.1f} dB in {name!r}."
+            )
+    return accuracy, findings
+
+
+def allowed(expected: np.ndarray, uses: list[Use]) -> float:
     """The largest error of float32 that is nothing but rounding.
 
     1e-5 where no side of an image exceeds 64 pixels, 6e-5 up to 224 and more in proportion above, times
@@ -40,11 +92,13 @@ def allowed(expected: Any, uses: list[Use]) -> float:
     return error * max(1.0, float(np.abs(expected).max(initial=0.0)))
 
 
-def without_ties(expected: Any, actual: Any, bound: float, uses: list[Use]) -> tuple[Any, int]:
-    """`actual`, with the few values beyond the bound that interpolation="nearest" may have put right."""
+def _without_ties(
+    expected: np.ndarray, actual: np.ndarray, bound: float, uses: list[Use]
+) -> tuple[np.ndarray, int]:
+    """`actual` without the few values beyond the bound that interpolation="nearest" may have."""
     if not any(use.interpolation == "nearest" for use in uses):
         return actual, 0
-    beyond = ~(np.abs(np.asarray(actual, "float64") - expected) <= bound)
+    beyond = ~(np.abs(actual - expected) <= bound)
     ties = int(beyond.sum())
     if ties > _TIES * beyond.size:
         return actual, 0

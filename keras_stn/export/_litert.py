@@ -1,9 +1,10 @@
 """Running TFLite files with LiteRT's interpreter."""
 
-import time
 from typing import Any
 
 import numpy as np
+
+from keras_stn.export import _latency
 
 
 class Runner:
@@ -16,8 +17,8 @@ class Runner:
     def __call__(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return self._runner(**inputs)
 
-    def latency_ms(self, inputs: dict[str, np.ndarray], seconds: float = 0.3) -> float:
-        """The median time of one run, over as many as fit into `seconds`, at least five."""
+    def latency_ms(self, inputs: dict[str, np.ndarray]) -> float:
+        """The median time of one run."""
         # An interpreter of its own: the runner's overhead is a third of what a small model takes.
         interpreter = _interpreter(self._content)
         indices = {name: d["index"] for name, d in self._runner.get_input_details().items()}
@@ -26,14 +27,7 @@ class Runner:
         interpreter.allocate_tensors()
         for name, array in inputs.items():
             interpreter.set_tensor(indices[name], array)
-        interpreter.invoke()
-        times: list[float] = []
-        end = time.perf_counter() + seconds
-        while len(times) < 5 or time.perf_counter() < end:
-            start = time.perf_counter()
-            interpreter.invoke()
-            times.append(time.perf_counter() - start)
-        return float(1000 * np.median(times))
+        return _latency.median_ms(interpreter.invoke)
 
 
 def _interpreter(content: bytes) -> Any:

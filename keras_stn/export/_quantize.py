@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 
 
-def int8(content: bytes, names: list[str], calibration: list[np.ndarray]) -> bytes:
+def int8(content: bytes, examples: list[dict[str, np.ndarray]]) -> bytes:
     """A float file with convolutions on 8-bit integers and dense layers on 8-bit weights.
 
     Dense layers quantize their input as it comes ("dynamic"): in ranges fixed beforehand, the last one
@@ -19,13 +19,11 @@ def int8(content: bytes, names: list[str], calibration: list[np.ndarray]) -> byt
 
     Args:
         content: The float32 file.
-        names: Of its inputs.
-        calibration: An array (n, batch of the file, ...) for each input.
+        examples: Its inputs by their names, each in the batch of the file.
     """
     from ai_edge_quantizer import calibrator, qtyping, quantizer, recipe_manager
     from ai_edge_quantizer.utils import qsv_utils
 
-    examples = [dict(zip(names, arrays, strict=True)) for arrays in zip(*calibration, strict=True)]
     op = qtyping.TFLOperationName
     recipe = recipe_manager.RecipeManager()
     for name in (op.CONV_2D, op.DEPTHWISE_CONV_2D, op.MAX_POOL_2D, op.AVERAGE_POOL_2D):

@@ -1,6 +1,7 @@
 """Forms that the sampler takes in files: what stands in for it while a model is traced."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -47,6 +48,7 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
     GPUs may compute in float16, which holds no index above 2048. And ML Drift, the compiler behind the
     GPU accelerator, fails on the broadcasts of a batch.
     """
+    gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
     samples = []
     batch = images.shape[0]
     for index, image in enumerate(tf.split(images, batch)):
@@ -54,7 +56,7 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
             of_image: Any = tuple(tf.split(axis, batch)[index] for axis in coordinates)
         else:
             of_image = tf.split(coordinates, batch, axis=1)[index]
-        samples.append(sampler.gather_taps(image, of_image, *how, index_dtype=tf.int32))
+        samples.append(gather(image, of_image, *how))
     return tf.concat(samples, axis=0)
 
 

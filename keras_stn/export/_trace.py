@@ -1,6 +1,6 @@
 """A Keras model as one function of named tensors, which is what every exporter starts from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,15 +106,14 @@ def random_inputs(specs: tuple[tf.TensorSpec, ...], batch: int = 3) -> list[np.n
     return arrays
 
 
-def open_batch(specs: tuple[tf.TensorSpec, ...]) -> tuple[tf.TensorSpec, ...]:
-    """`specs` for any number of examples."""
-    return tuple(tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, spec.name) for spec in specs)
-
-
 def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.ndarray]:
-    """`samples`, an array or a list or dictionary of arrays, in the order and dtypes of `specs`."""
+    """`samples`, an array or a list or dictionary of arrays, in the order and dtypes of `specs`.
+
+    Any number of examples, whatever the batch of the specs.
+    """
     if samples is None:
         return random_inputs(specs)
+    specs = tuple(tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, spec.name) for spec in specs)
     if isinstance(samples, dict):
         names = [spec.name for spec in specs]
         if set(samples) != set(names):
@@ -125,8 +124,14 @@ def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.nda
     elif not isinstance(samples, (list, tuple)):
         samples = [samples]
     arrays = [np.asarray(array) for array in samples]
-    fits = len(arrays) == len(specs) and all(
-        spec.shape.is_compatible_with(array.shape) for spec, array in zip(specs, arrays, strict=True)
+    counts = {len(array) for array in arrays if array.ndim}
+    fits = (
+        len(arrays) == len(specs)
+        and len(counts) == 1
+        and 0 not in counts
+        and all(
+            spec.shape.is_compatible_with(array.shape) for spec, array in zip(specs, arrays, strict=True)
+        )
     )
     if not fits:
         expected = {spec.name: tuple(spec.shape) for spec in specs}
@@ -135,3 +140,20 @@ def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.nda
             f"Received: shapes {[array.shape for array in arrays]}."
         )
     return [array.astype(spec.dtype.as_numpy_dtype) for spec, array in zip(specs, arrays, strict=True)]
+
+
+def batches(
+    arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...], size: int
+) -> Iterator[list[np.ndarray]]:
+    """The examples in batches of the size of the specs, or of `size` where that is open."""
+    fixed = next((spec.shape[0] for spec in specs if spec.shape[0]), None)
+    step, count = fixed or size, len(arrays[0])
+    for start in range(0, count, step):
+        # What a fixed batch lacks in the end is taken from the front.
+        rows = np.arange(start, start + step if fixed else min(start + step, count)) % count
+        yield [array[rows] for array in arrays]
+
+
+def named(arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...]) -> dict[str, np.ndarray]:
+    """The arrays by the names of the inputs."""
+    return {spec.name: array for spec, array in zip(specs, arrays, strict=True)}

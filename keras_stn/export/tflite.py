@@ -23,7 +23,6 @@ TARGETS = ("cpu", "gpu")
 
 # The smallest PSNR of an output in dB. A file whose sampler was quantized with the rest has 15.
 _MIN_PSNR = {"float16": 50.0, "dynamic": 25.0, "int8": 25.0}
-_BATCH = 8  # of the samples at once, where the batch is open
 
 
 def export_tflite(
@@ -97,19 +96,20 @@ def export_tflite(
     calibration = _calibration(quantization, representative_dataset, signature)
     if samples is None and calibration is not None:
         samples = [array[:32] for array in calibration]
-    arrays = _trace.sample_inputs(samples, _trace.open_batch(signature.specs))
+    arrays = _trace.sample_inputs(samples, signature.specs)
 
     content, uses = _convert(model, signature, target, quantization)
     if quantization == "int8" and calibration is not None:
-        names = [spec.name for spec in signature.specs]
-        examples = zip(*_batches(calibration, signature, 1), strict=True)
-        content = _quantize.int8(content, names, list(examples))
+        batches = _trace.batches(calibration, signature.specs, 1)
+        examples = [_trace.named(batch, signature.specs) for batch in batches]
+        content = _quantize.int8(content, examples)
     _refuse(check(content, ("cpu", "gpu") if target == "gpu" else ("cpu",)))
 
     runner = _litert.Runner(content)
-    accuracy, findings = _compare(runner, signature, arrays, uses, quantization, max_error, min_psnr)
-    one = next(_batches(arrays, signature, 1))
-    latency = runner.latency_ms(_named(signature, one))
+    floor = None if quantization is None else min_psnr or _MIN_PSNR[quantization]
+    accuracy, findings = _accuracy.compare(runner, "LiteRT", signature, arrays, uses, max_error, floor)
+    one = next(_trace.batches(arrays, signature.specs, 1))
+    latency = runner.latency_ms(_trace.named(one, signature.specs))
     _files.write_whole(path, content)
     operators = _flatbuffer.operators(content)
     ops = dict(collections.Counter(operator.name for operator in operators).most_common())
@@ -143,10 +143,9 @@ def _calibration(
                 "as the model will see them. Received: representative_dataset=None."
             )
         return None
-    specs = _trace.open_batch(signature.specs)
     if not callable(dataset):
-        return _trace.sample_inputs(dataset, specs)
-    steps = [_trace.sample_inputs(step, specs) for step in dataset()]
+        return _trace.sample_inputs(dataset, signature.specs)
+    steps = [_trace.sample_inputs(step, signature.specs) for step in dataset()]
     return [np.concatenate(arrays) for arrays in zip(*steps, strict=True)]
 
 
@@ -181,64 +180,6 @@ def _refuse(findings: list[Any]) -> None:
         raise ValueError(
             f"model must consist of what the target runs; nothing was written. Received:\n{lines}"
         )
-
-
-def _compare(
-    runner: _litert.Runner,
-    signature: _trace.Signature,
-    arrays: list[np.ndarray],
-    uses: list[_samplers.Use],
-    quantization: str | None,
-    max_error: float | None,
-    min_psnr: float | None,
-) -> tuple[dict[str, _accuracy.Accuracy], list[str]]:
-    """The accuracy of each output, if it is allowed, and what there is to say about it."""
-    expected: dict[str, list] = {name: [] for name in signature.outputs}
-    actual: dict[str, list] = {name: [] for name in signature.outputs}
-    for batch in [*_batches(arrays, signature, 1), *_batches(arrays, signature, _BATCH)]:
-        outputs = runner(_named(signature, batch))
-        truths = signature.call(*map(tf.convert_to_tensor, batch))
-        for name in signature.outputs:
-            expected[name].append(np.asarray(truths[name]))
-            actual[name].append(outputs[name])
-    accuracy, findings = {}, []
-    for name in signature.outputs:
-        truth, answer = np.concatenate(expected[name]), np.concatenate(actual[name])
-        bound = _accuracy.allowed(truth, uses) if max_error is None else max_error
-        if quantization is None:
-            answer, ties = _accuracy.without_ties(truth, answer, bound, uses)
-            if ties:
-                findings.append(f"{ties} values of {name!r} come from the pixel beside the right one.")
-        accuracy[name] = error, psnr = _accuracy.measure(truth, answer)
-        if quantization is None and not error <= bound:
-            raise ValueError(
-                f"model must give the same numbers in LiteRT, within {bound:.2g}; nothing was written. "
-                "Give max_error if more is near enough. "
-                f"Received: an error of {error:.2g} in {name!r}."
-            )
-        floor = _MIN_PSNR.get(quantization or "", 0.0) if min_psnr is None else min_psnr
-        if quantization is not None and not psnr >= floor:
-            raise ValueError(
-                f"model must keep a PSNR of {floor:.0f} dB when quantized; nothing was written. "
-                "Give min_psnr if less is near enough. "
-                f"Received: {psnr:.1f} dB in {name!r}."
-            )
-    return accuracy, findings
-
-
-def _batches(arrays: list[np.ndarray], signature: _trace.Signature, size: int) -> Any:
-    """The samples in batches of the size of the file, or of `size` where that is open."""
-    batch = next((spec.shape[0] for spec in signature.specs if spec.shape[0]), None) or size
-    count = len(arrays[0])
-    for start in range(0, count, batch):
-        rows = np.arange(start, min(start + batch, count))
-        if batch != size:  # a fixed batch is filled up with samples from the front
-            rows = np.arange(start, start + batch) % count
-        yield [array[rows] for array in arrays]
-
-
-def _named(signature: _trace.Signature, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
-    return {spec.name: array for spec, array in zip(signature.specs, arrays, strict=True)}
 
 
 def _summary(findings: list[Any]) -> list[str]:

@@ -407,6 +407,7 @@ SOME = [case for case in MODELS if case.id in _SOME]
 
 # Public callables that are no layer, network or function of tensors, and the file that tests them.
 TESTED_ELSEWHERE = {
+    "export_onnx": "tests/export/test_onnx.py",
     "visualize.plot_warps": "tests/test_visualize.py",
     "visualize.sampling_quadrilateral": "tests/test_visualize.py",
 }

@@ -1,0 +1,172 @@
+"""ONNX: `export_onnx`. onnx, onnxruntime and tf2onnx are imported where they are needed."""
+
+import collections
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_stn import _checks, sampler
+from keras_stn.export import _accuracy, _files, _grid_sample, _latency, _onnx_graph, _samplers, _trace
+from keras_stn.export.report import Report
+
+__all__ = ["export_onnx"]
+
+MODES = ("grid_sample", "gather")
+OPSETS = range(16, 19)  # the first with GridSample, and the last that tf2onnx writes
+
+
+def export_onnx(
+    model: keras.Model,
+    path: Any,
+    *,
+    mode: str = "grid_sample",
+    batch_size: int | None = None,
+    opset: int = 18,
+    samples: Any = None,
+    max_error: float | None = None,
+) -> Report:
+    """Write a model as an ONNX file, with the sampler as ONNX' own GridSample.
+
+    The graph is checked by `onnx.checker`, run in ONNX Runtime on `samples`, the whole batch and its
+    first element alone, and compared with Keras. After that the file is written, whole or not at all.
+
+    Every interpolation and fill mode is one GridSample for each sampler. Images in float64 and integer
+    images keep the gathers. Params that are NaN, infinite or huge do what they do in Keras: they raise
+    nothing and give finite pixels. What ONNX or its runtime cannot do raises: bfloat16, ops without an
+    operator in ONNX, and models without known inputs.
+
+    Args:
+        model: A Functional model, or a Sequential one with its input.
+        path: The file to write, in a folder that exists.
+        mode: `"grid_sample"`, or `"gather"` for the portable form: the same numbers in plain ops, for
+            runtimes without GridSample. It is also the faster one in ONNX Runtime on a CPU for
+            interpolation="nearest", and for "bicubic" on many channels: there GridSample
+            computes the coordinates again for each channel.
+        batch_size: The batch of the file. `None`: any, unless the model fixes it.
+        opset: The version of ONNX' operators, 16 to 18.
+        samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
+            default random images in [0, 1), smooth over a few pixels as pictures are; 32 stands for
+            unknown sizes.
+        max_error: The largest difference to Keras that is allowed. By default 1e-5 where no side of an
+            image exceeds 64 pixels, 6e-5 up to 224 and more in proportion above, times the largest
+            output where that exceeds 1: twice what the sampler was measured at, for params that are
+            predicted add their own rounding. For interpolation="nearest", 0.1 % of the values may
+            differ by more: points halfway between two pixels.
+
+    Returns:
+        A `keras_stn.export.Report`.
+
+    Raises:
+        ValueError: if the model cannot be written as ONNX, the file would differ from Keras by more than
+            `max_error`, or an argument is none of the above.
+        ImportError: if onnx, onnxruntime or tf2onnx is missing: `pip install "keras-stn[export]"`.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> images = keras.Input((8, 12, 1), name="images")
+        >>> model = keras.Model(images, keras_stn.SpatialTransformer("dense")(images))
+        >>> report = keras_stn.export_onnx(model, "transformer.onnx")
+        >>> report.ops["GridSample"]
+        1
+    """
+    _files.require("onnx", "onnxruntime", "tf2onnx")
+    if mode not in MODES:
+        _checks.one_of("mode", mode, MODES)
+    if opset not in OPSETS:
+        raise ValueError(f"opset must be one of {tuple(OPSETS)}. Received: opset={opset!r}.")
+    if max_error is not None:
+        max_error = _checks.positive("max_error", max_error)
+    path = _files.target(path)
+    signature = _trace.signature(model, batch_size)
+    arrays = _trace.sample_inputs(samples, signature.specs)
+
+    proto, uses = _convert(signature, mode, opset)
+    content = proto.SerializeToString()
+    session = _session(content)
+
+    def run(inputs):
+        return dict(zip(signature.outputs, session.run(signature.outputs, inputs), strict=True))
+
+    accuracy, findings = _accuracy.compare(run, "ONNX Runtime", signature, arrays, uses, max_error)
+    one = _trace.named(next(_trace.batches(arrays, signature.specs, 1)), signature.specs)
+    latency = _latency.median_ms(lambda: session.run(None, one))
+    _files.write_whole(path, content)
+    gathered = [use for use in uses if mode == "grid_sample" and not _grid_sample.suits(use.dtype)]
+    if gathered:
+        findings.append(
+            f"{len(gathered)} of {len(uses)} samplers kept their gathers: "
+            f"{', '.join(sorted({use.dtype for use in gathered}))} images."
+        )
+    ops = dict(collections.Counter(node.op_type for node in proto.graph.node).most_common())
+    return Report(str(path), "ONNX", len(content), ops, findings, accuracy, latency)
+
+
+def _convert(signature: _trace.Signature, mode: str, opset: int) -> tuple[Any, list[_samplers.Use]]:
+    """The ONNX model, and the samplers that were met on the way."""
+    import onnx
+    import tf2onnx
+
+    form = _grid_sample.sample if mode == "grid_sample" else sampler.gather_taps
+    handlers: dict[str, tuple[Callable, list]] = {
+        _grid_sample.OP: (_grid_sample.to_onnx, []),
+        "SelectV2": (_grid_sample.where_to_onnx, []),
+    }
+    function = tf.function(signature.call, autograph=False)
+    with _samplers.in_form(form) as uses:
+        traced = function.get_concrete_function(*signature.specs)
+    _check_dtypes(traced.graph)
+    with _quiet("tf2onnx"):
+        proto, _ = tf2onnx.convert.from_function(
+            function, input_signature=signature.specs, opset=opset, custom_op_handlers=handlers
+        )
+    _check_ops(proto)
+    proto = _onnx_graph.simplify(proto)
+    onnx.checker.check_model(proto, full_check=True)
+    if all(spec.shape[0] is None for spec in signature.specs):
+        _onnx_graph.name_batch(proto, [*(spec.name for spec in signature.specs), *signature.outputs])
+    return proto, uses
+
+
+def _check_dtypes(graph: tf.Graph) -> None:
+    for operation in graph.get_operations():
+        if any(tensor.dtype == tf.bfloat16 for tensor in operation.outputs):
+            raise ValueError(
+                "model must not compute in bfloat16, for which ONNX Runtime has no convolution; build "
+                f'it with the dtype policy "float32". Received: bfloat16 in {operation.name!r}.'
+            )
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_ops(proto: Any) -> None:
+    """Raise unless tf2onnx, which only logs it, has found an operator for everything."""
+    import onnx
+
+    foreign = {n.op_type for n in proto.graph.node if n.domain or not onnx.defs.has(n.op_type)}
+    if foreign:
+        raise ValueError(
+            "model must consist of what ONNX has operators for. "
+            f"Received: {sorted(foreign)} in its graph."
+        )
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,422 @@
+"""ONNX: one GridSample for each sampler, and the numbers of the live layer.
+
+The truth is the Keras layer itself, run eagerly on the same float32 inputs: its own tests hold it to
+outside oracles. `test_the_whole_table` is every combination; the rest covers it.
+"""
+
+import collections
+import itertools
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+import keras_stn
+from keras_stn import export, transforms
+from keras_stn.export import _onnx_graph
+
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
+# name: (fill_mode, fill_value); images have two channels
+FILLS = {
+    "constant": ("constant", 0.0),
+    "fill_value": ("constant", 0.7),
+    "fill_values": ("constant", [0.5, -0.8]),
+    "nearest": ("nearest", 0.0),
+    "reflect": ("reflect", 0.0),
+    "mirror": ("mirror", 0.0),
+    "wrap": ("wrap", 0.0),
+}
+SIZES = (1, 2, 6, 7, 8, 28, 224)
+
+# A float32 coordinate near pixel 64 is rounded to 4e-6, in Keras as in ONNX, and images of noise change
+# by up to 1 a pixel. A half-pixel error would be 0.5.
+ATOL = 5e-6
+ATOL_224 = 3e-5
+
+
+def warp(family="affine", size=(6, 7), fill="constant", batch=None, output_size=(5, 9), **arguments):
+    """A model of one Warp: images and params in, warped images out."""
+    fill_mode, fill_value = FILLS[fill]
+    images = keras.Input((*size, 2), batch_size=batch, name="images")
+    params = keras.Input((transforms.get(family).num_params,), batch_size=batch, name="params")
+    layer = keras_stn.Warp(
+        family, output_size, fill_mode=fill_mode, fill_value=fill_value, name="warped", **arguments
+    )
+    return keras.Model([images, params], layer([images, params]))
+
+
+def inputs(model, batch, within=0.6):
+    """Noise, and maps that leave the image on all sides."""
+    rng = np.random.default_rng(batch)
+    images, params = model.inputs
+    family = model.get_layer("warped").transform
+    return {
+        "images": rng.random((batch, *images.shape[1:])).astype("float32"),
+        "params": (
+            np.array(family.identity_params) + rng.uniform(-within, within, (batch, params.shape[1]))
+        ).astype("float32"),
+    }
+
+
+def session(path):
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def difference(model, running, feed, ties=1e-3):
+    """The largest one, but for the share of `ties` with nearest: points between two pixels."""
+    expected = model(list(feed.values()), training=False).numpy()
+    (actual,) = running.run(None, feed)
+    assert actual.shape == expected.shape
+    assert np.isfinite(actual).all()
+    errors = np.sort(np.abs(actual - expected).ravel())
+    if model.get_layer("warped").interpolation == "nearest":
+        errors = errors[: errors.size - int(ties * errors.size)]
+    return errors.max(initial=0.0)
+
+
+def small_digits_model():
+    images = keras.Input((40, 40, 1), name="images")
+    x = keras_stn.SpatialTransformer()(images)
+    x = keras.layers.Conv2D(8, 5, strides=2, activation="relu")(x)
+    x = keras.layers.Conv2D(16, 3, activation="relu")(x)
+    x = keras.layers.Flatten()(keras.layers.MaxPooling2D()(x))
+    x = keras.layers.Dense(10)(keras.layers.Dense(16, activation="relu")(x))
+    return keras.Model(images, x)
+
+
+# --- The numbers -----------------------------------------------------------------------------------
+
+
+def check(path, family, interpolation, fill, size, batch=None, align_corners=False):
+    model = warp(family, size, fill, batch, interpolation=interpolation, align_corners=align_corners)
+    report = export.export_onnx(model, path)
+    assert report.ops["GridSample"] == 1
+    assert report.findings == []
+    running = session(path)
+    for n in (1, 3, 8, 32) if batch is None else (batch,):
+        if max(size) < 100 or n <= 3:
+            atol = ATOL if max(size) <= 64 else ATOL_224
+            assert difference(model, running, inputs(model, n)) <= atol, (family, size, n)
+
+
+# Each family, size and kind of batch with each interpolation and fill mode, but not with each other.
+_axes = zip(
+    itertools.cycle(transforms.FAMILIES),
+    itertools.product(INTERPOLATIONS, FILLS),
+    itertools.cycle([(6, 7), (28, 8), (1, 6), (8, 8), (7, 1), (2, 28), (1, 1), (7, 2)]),
+    itertools.cycle([None, 3, None]),
+    itertools.cycle([False, True]),
+    strict=False,
+)
+COVERING = [(f, i, fill, size, batch, ac) for f, (i, fill), size, batch, ac in _axes]
+
+
+@pytest.mark.parametrize(("family", "interpolation", "fill", "size", "batch", "align_corners"), COVERING)
+def test_one_grid_sample_matches_keras(
+    tmp_path, family, interpolation, fill, size, batch, align_corners
+):
+    path = tmp_path / "warp.onnx"
+    check(path, family, interpolation, fill, size, batch, align_corners)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("fill", ["constant", "mirror"])
+def test_photograph_sizes_match_keras(tmp_path, interpolation, fill):
+    check(tmp_path / "warp.onnx", "affine", interpolation, fill, (224, 160))
+
+
+def test_covering_table_covers():
+    columns = list(zip(*COVERING, strict=True))
+    assert set(columns[0]) == set(transforms.FAMILIES)
+    assert {size for pair in columns[3] for size in pair} == set(SIZES) - {224}
+    assert len(set(zip(columns[1], columns[2], strict=True))) == len(INTERPOLATIONS) * len(FILLS)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("family", transforms.FAMILIES)
+def test_the_whole_table(tmp_path, family, interpolation, fill):
+    for index, height in enumerate(SIZES):
+        batches = (None, 3) if index % 2 else (3, None)
+        for width, batch in zip((height, SIZES[index - 3]), batches, strict=True):
+            check(tmp_path / "warp.onnx", family, interpolation, fill, (height, width), batch)
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_identity_shows_the_image(tmp_path, interpolation, fill):
+    model = warp("affine", (7, 28), fill, output_size=None, interpolation=interpolation)
+    export.export_onnx(model, tmp_path / "warp.onnx")
+    feed = inputs(model, 2, within=0.0)
+    (actual,) = session(tmp_path / "warp.onnx").run(None, feed)
+    np.testing.assert_allclose(actual, feed["images"], atol=ATOL, rtol=0)
+
+
+def test_unknown_sizes_match_keras(tmp_path):
+    for fill, interpolation in (("constant", "bilinear"), ("wrap", "bicubic"), ("mirror", "bicubic")):
+        model = warp("similarity", (None, None), fill, interpolation=interpolation)
+        export.export_onnx(model, tmp_path / "warp.onnx")
+        for size in ((7, 5), (1, 6), (28, 28)):
+            feed = inputs(warp("similarity", size), 2)
+            assert difference(model, session(tmp_path / "warp.onnx"), feed) <= ATOL, (fill, size)
+
+
+def test_gather_mode_is_portable_and_matches_keras(tmp_path):
+    model = warp(fill="reflect", interpolation="bicubic")
+    report = export.export_onnx(model, tmp_path / "warp.onnx", mode="gather")
+    assert "GridSample" not in report.ops
+    feed = inputs(model, 3)
+    assert difference(model, session(tmp_path / "warp.onnx"), feed) <= 1e-6  # the same ops
+
+
+# --- Robust ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["grid_sample", "gather"])
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
+    tmp_path, interpolation, fill, mode
+):
+    model = warp(fill=fill, size=(7, 6), interpolation=interpolation)
+    export.export_onnx(model, tmp_path / "warp.onnx", mode=mode)
+    running = session(tmp_path / "warp.onnx")
+    for value, column in itertools.product((np.nan, np.inf, -np.inf, 1e30, -1e30), (0, 2, 5)):
+        feed = inputs(model, 3)
+        feed["params"][1, column] = value
+        assert difference(model, running, feed) <= ATOL, (value, column)
+
+
+# --- The graph -------------------------------------------------------------------------------------
+
+
+def test_small_digits_model_has_at_most_45_nodes(tmp_path):
+    model = small_digits_model()
+    report = export.export_onnx(model, tmp_path / "digits.onnx")
+    assert sum(report.ops.values()) <= 45
+    assert report.ops["GridSample"] == 1
+    assert report.ops.get("Gather", 0) == 0
+    # Predicted params differ in the last bit, scores are sums of a thousand products of about 1.
+    assert report.max_error <= 1e-5
+    gathers = export.export_onnx(model, tmp_path / "gather.onnx", mode="gather")
+    assert sum(gathers.ops.values()) > 2 * sum(report.ops.values())
+
+
+def test_file_passes_the_full_check_and_names_its_batch(tmp_path):
+    model = warp()
+    report = export.export_onnx(model, tmp_path / "warp.onnx")
+    proto = onnx.load(tmp_path / "warp.onnx")
+    onnx.checker.check_model(proto, full_check=True)
+    assert report.size == (tmp_path / "warp.onnx").stat().st_size
+    assert dict(collections.Counter(node.op_type for node in proto.graph.node)) == report.ops
+    assert [value.name for value in proto.graph.input] == ["images", "params"]
+    (output,) = proto.graph.output
+    sizes = [dim.dim_param or dim.dim_value for dim in output.type.tensor_type.shape.dim]
+    assert sizes == ["batch", 5, 9, 2]
+
+
+def test_batch_size_fixes_the_batch(tmp_path):
+    export.export_onnx(warp(), tmp_path / "warp.onnx", batch_size=4)
+    proto = onnx.load(tmp_path / "warp.onnx")
+    assert proto.graph.output[0].type.tensor_type.shape.dim[0].dim_value == 4
+
+
+@pytest.mark.parametrize("opset", [16, 17, 18])
+def test_opset_is_the_one_asked_for(tmp_path, opset):
+    export.export_onnx(warp(fill="fill_value"), tmp_path / "warp.onnx", opset=opset)
+    assert onnx.load(tmp_path / "warp.onnx").opset_import[0].version == opset
+
+
+def test_names_are_those_of_the_model(tmp_path):
+    left, right = keras.Input((6, 7, 1), name="left"), keras.Input((6, 7, 1), name="right")
+    moved = keras_stn.SpatialTransformer("dense", "translation")(left)
+    outputs = {"sum": moved + right, "moved": moved, "difference": moved - right}
+    model = keras.Model({"right": right, "left": left}, outputs)
+    report = export.export_onnx(model, tmp_path / "model.onnx")
+    running = session(tmp_path / "model.onnx")
+    assert {value.name for value in running.get_inputs()} == {"left", "right"}
+    rng = np.random.default_rng(0)
+    feed = {name: rng.random((2, 6, 7, 1)).astype("float32") for name in ("left", "right")}
+    expected = model(feed)
+    for name, actual in zip(expected, running.run(list(expected), feed), strict=True):
+        np.testing.assert_allclose(actual, expected[name], atol=ATOL, rtol=0)
+    assert report.max_error <= ATOL
+
+
+def test_outputs_that_have_the_name_of_an_input_or_of_each_other_get_a_number(tmp_path):
+    images = keras.Input((6, 7, 1), name="images")
+    moved = keras_stn.SpatialTransformer("dense", name="moved")(images)
+    export.export_onnx(keras.Model(images, [images, moved, moved]), tmp_path / "model.onnx")
+    running = session(tmp_path / "model.onnx")
+    assert [value.name for value in running.get_outputs()] == ["images_1", "moved", "moved_1"]
+
+
+def test_each_transformer_is_one_grid_sample(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 12, 3)),
+            keras_stn.SpatialTransformer("dense", "rotation", interpolation="bicubic"),
+            keras.layers.Conv2D(4, 3),
+            keras_stn.SpatialTransformer("dense", fill_mode="wrap"),
+        ]
+    )
+    assert export.export_onnx(model, tmp_path / "model.onnx").ops["GridSample"] == 2
+
+
+def test_channels_first_needs_no_transpose(tmp_path):
+    images, params = keras.Input((3, 12, 10)), keras.Input((6,))
+    layer = keras_stn.Warp(data_format="channels_first")
+    model = keras.Model([images, params], layer([images, params]))
+    report = export.export_onnx(model, tmp_path / "warp.onnx")
+    assert "Transpose" not in report.ops
+    assert report.max_error <= ATOL
+
+
+def test_half_precision_is_summed_in_float32(tmp_path):
+    images, params = keras.Input((8, 12, 3)), keras.Input((6,))
+    layer = keras_stn.Warp(dtype="mixed_float16", fill_mode="mirror")
+    model = keras.Model([images, params], layer([images, params]))
+    report = export.export_onnx(model, tmp_path / "warp.onnx", max_error=5e-4)  # half an ulp near 1
+    assert report.ops["GridSample"] == 1
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float64"])
+def test_images_without_a_kernel_keep_their_gathers_and_say_so(tmp_path, dtype):
+    images, grid = keras.Input((8, 6, 1), dtype=dtype), keras.Input((4, 5, 2))
+    model = keras.Model([images, grid], keras_stn.ops.grid_sample(images, grid, "nearest"))
+    samples = [np.arange(48).reshape(1, 8, 6, 1), np.full((1, 4, 5, 2), 0.4)]
+    report = export.export_onnx(model, tmp_path / "labels.onnx", samples=samples)
+    assert report.max_error == 0
+    assert "GridSample" not in report.ops
+    assert report.findings == [f"1 of 1 samplers kept their gathers: {dtype} images."]
+
+
+# --- What goes wrong -------------------------------------------------------------------------------
+
+
+def raises(*words):
+    return pytest.raises(ValueError, match="(?s)" + ".*".join(words))
+
+
+def test_error_above_the_bound_raises_and_leaves_no_file(tmp_path):
+    with raises("within 1e-30", "Give max_error", "Received: an error of"):
+        export.export_onnx(warp(), tmp_path / "warp.onnx", max_error=1e-30)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_bound_would_catch_a_thousandth_of_a_pixel(tmp_path, monkeypatch):
+    true = keras_stn.grids.normalising
+
+    def shifted(size, dtype):
+        offset, divisor = true(size, dtype)
+        return offset + 1e-3, divisor
+
+    monkeypatch.setattr(keras_stn.grids, "normalising", shifted)
+    with raises("model must give the same numbers"):
+        export.export_onnx(warp(), tmp_path / "warp.onnx")
+
+
+def test_a_file_that_is_there_survives_a_failed_write(tmp_path, monkeypatch):
+    path = tmp_path / "warp.onnx"
+    path.write_bytes(b"before")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        export.export_onnx(warp(), path)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@keras.saving.register_keras_serializable(package="test_onnx")
+class Inverse(keras.layers.Layer):
+    def call(self, matrices):
+        return tf.linalg.inv(matrices)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+def test_what_onnx_has_no_operator_for_raises(tmp_path):
+    matrices = keras.Input((3, 3))
+    with raises("what ONNX has operators for", "MatrixInverse"):
+        export.export_onnx(keras.Model(matrices, Inverse()(matrices)), tmp_path / "model.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bfloat16_raises_before_the_conversion(tmp_path):
+    images = keras.Input((8, 8, 1))
+    model = keras.Model(images, keras_stn.SpatialTransformer("dense", dtype="mixed_bfloat16")(images))
+    with raises("must not compute in bfloat16", "Received: bfloat16 in"):
+        export.export_onnx(model, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"mode": "gathers"}, ("mode must be one of", "Did you mean 'gather'")),
+        ({"opset": 20}, ("opset must be one of", "Received: opset=20")),
+        ({"batch_size": 0}, ("batch_size must be a positive integer", "Received: batch_size=0")),
+        ({"max_error": -1}, ("max_error must be a positive number", "Received: max_error=-1")),
+        ({"samples": np.zeros((2, 3))}, ("samples must be one array for each input", r"\(2, 3\)")),
+        ({"samples": {"image": 0}}, ("samples must have the names of the inputs", "'image'")),
+    ],
+)
+def test_invalid_argument(tmp_path, arguments, words):
+    with raises(*words):
+        export.export_onnx(warp(), tmp_path / "warp.onnx", **arguments)
+
+
+def test_invalid_model_and_path(tmp_path):
+    with raises("model must be a Keras model with known inputs", "Received: model="):
+        export.export_onnx(keras_stn.SpatialTransformer(), tmp_path / "model.onnx")
+    for path in (tmp_path / "nowhere" / "model.onnx", tmp_path):
+        with raises("path must be a file in a folder that exists", "Received: path="):
+            export.export_onnx(warp(), path)
+
+
+def test_missing_extra_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else True)
+    with pytest.raises(ImportError, match=r'needs tf2onnx: pip install "keras-stn\[export\]"'):
+        export.export_onnx(warp(), tmp_path / "warp.onnx")
+
+
+# --- The rewrites ----------------------------------------------------------------------------------
+
+
+def test_rewrites_keep_the_numbers_of_a_convolutional_network(tmp_path):
+    """Every rewrite meets its pattern: clips, dense layers, flattened images, unknown batches."""
+    images = keras.Input((9, 12, 3), name="images")
+    x = keras.layers.Conv2D(5, 3, activation="relu6")(images)
+    flat = keras.layers.Flatten()(x)
+    twice = keras.layers.concatenate([flat, keras.layers.Flatten()(x)])  # flattened and not only dense
+    x = keras.layers.Reshape((7, 10, 5))(keras.layers.Dense(350)(flat))
+    x = keras.layers.AveragePooling2D(1)(keras.layers.Reshape((10, 7, 5))(x))
+    model = keras.Model(images, [keras.layers.Dense(4)(keras.layers.Flatten()(x)), twice])
+    for weight in model.weights:
+        weight.assign_add(np.linspace(0, 0.01, weight.shape.num_elements()).reshape(weight.shape))
+    report = export.export_onnx(model, tmp_path / "model.onnx")
+    assert report.max_error <= 1e-5  # dense layers add up in another order
+    assert report.ops["Gemm"] == 2
+    assert "Shape" not in report.ops
+    assert "AveragePool" not in report.ops
+
+
+def test_reshape_to_unknown_sizes_is_left_alone():
+    """(batch, n) from two sizes of the graph: neither may become -1."""
+    graph = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 18]>
+        g (float[a, b, 2] x) => (float[c, d] y) <int64[1] zero = {0}, int64[1] one = {1},
+            int64[1] two = {2}> {
+            s = Shape(x)
+            m = Gather(s, zero)
+            n = Gather(s, one)
+            k = Mul(n, two)
+            t = Concat<axis = 0>(m, k)
+            y = Reshape(x, t)
+        }"""
+    )
+    ops = [node.op_type for node in _onnx_graph.simplify(graph).graph.node]
+    assert ops == ["Shape", "Gather", "Gather", "Mul", "Concat", "Reshape"]
