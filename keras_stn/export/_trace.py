@@ -67,6 +67,13 @@ def signature(model: Any, batch_size: int | None = None) -> Signature:
     return Signature(specs, outputs, call)
 
 
+def traced(signature: Signature) -> Any:
+    """The tf.function of a signature, traced: what goes on around it later is not in it."""
+    function = tf.function(signature.call, input_signature=signature.specs, autograph=False)
+    function.get_concrete_function()
+    return function
+
+
 def _names(structure: Any, otherwise: list[str]) -> list[str]:
     """The keys of a flat dictionary, in the order of `keras.tree.flatten`, or else `otherwise`."""
     if isinstance(structure, dict) and not any(map(keras.tree.is_nested, structure.values())):

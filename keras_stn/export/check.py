@@ -19,14 +19,19 @@ CPU, GPU, MICRO = RUNTIMES
 
 
 class Finding(NamedTuple):
-    """An op that a runtime would refuse.
+    """An op that a runtime would refuse, as `check_tflite` finds it.
 
-    Attributes:
+    Args:
         rule: The name of the rule.
         op: The kind of op, such as "GATHER_ND".
         where: The name of the tensor that it makes.
         runtimes: Those that refuse it, of "cpu", "gpu" and "micro".
         message: What is wrong, and what takes its place.
+
+    Example:
+        >>> import keras_stn
+        >>> print(keras_stn.export.Finding("no-kernel", "RANGE", "steps", ("gpu",), "has no kernel"))
+        RANGE at 'steps': has no kernel (gpu)
     """
 
     rule: str

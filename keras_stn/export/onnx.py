@@ -115,10 +115,9 @@ def _convert(signature: _trace.Signature, mode: str, opset: int) -> tuple[Any, l
         _grid_sample.OP: (_grid_sample.to_onnx, []),
         "SelectV2": (_grid_sample.where_to_onnx, []),
     }
-    function = tf.function(signature.call, autograph=False)
     with _samplers.in_form(form) as uses:
-        traced = function.get_concrete_function(*signature.specs)
-    _check_dtypes(traced.graph)
+        function = _trace.traced(signature)
+    _check_dtypes(function.get_concrete_function().graph)
     with _quiet("tf2onnx"):
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=signature.specs, opset=opset, custom_op_handlers=handlers

@@ -55,7 +55,7 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
     arrays = _trace.sample_inputs(samples, signature.specs)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as partial:
         folder = Path(partial) / "saved_model"
-        write(model, signature, folder)
+        write(model, _trace.traced(signature), folder)
         ops = _ops(folder)
         accuracy = _compare(folder, signature, arrays)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -65,11 +65,11 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
     return Report(str(path), "SavedModel", size, ops, [], accuracy)
 
 
-def write(model: keras.Model, signature: _trace.Signature, folder: Path) -> None:
-    """Write `signature` as the function `serve` of a SavedModel."""
+def write(model: keras.Model, function: Any, folder: Path) -> None:
+    """Write `function`, a traced tf.function of the model, as `serve` of a SavedModel."""
     archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", signature.call, input_signature=list(signature.specs))
+    archive.add_endpoint("serve", function)
     archive.write_out(str(folder), verbose=False)
 
 

@@ -156,7 +156,8 @@ def _convert(
     with tempfile.TemporaryDirectory() as folder:
         form = _samplers.for_gpu if target == "gpu" else _samplers.for_cpu
         with _samplers.in_form(form) as uses:
-            write(model, signature, Path(folder))
+            function = _trace.traced(signature)
+        write(model, function, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # Not Keras' model.export(format="litert"), which lets TensorFlow ops in without a word.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
