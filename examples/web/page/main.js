@@ -14,7 +14,7 @@ const SWING = 60; // degrees
 let model;
 let samples;
 let digit; // { label, pixels } for a sample, { strokes } for a drawing
-let pose = withChange(UPRIGHT, { turn: 35, x: 5, y: -4 });
+let pose = withChange(UPRIGHT, { turn: -35, x: -5, y: 4 });
 let playing = null;
 
 const isDrawing = () => Boolean(digit.strokes);
@@ -228,7 +228,7 @@ async function start() {
   }
   showSamples();
   listen();
-  pick(4);
+  pick(3);
   setState('ready');
 }
 

@@ -24,13 +24,17 @@ export async function loadModel(onProgress = () => {}) {
   if (String.fromCharCode(...model.subarray(4, 8)) !== 'TFL3') {
     throw new LoadError('digits.tflite is not a TensorFlow Lite model.');
   }
-  window.Module = { wasmBinary }; // where the runtime's own loader looks for settings
+  // Where the runtime's loader looks for settings. It reports its progress as errors: not worth one here,
+  // as real errors are thrown.
+  window.Module = { wasmBinary, printErr: (line) => console.debug(line) };
   try {
     await loadLiteRt(new URL(`litert/${name}.js`, document.baseURI).href);
   } catch (error) {
     throw new LoadError(`The LiteRT.js runtime did not start${error.message ? `: ${error.message}` : '.'}`);
   }
-  return new Model(await loadAndCompile(model, { accelerator: 'wasm' }));
+  const loaded = new Model(await loadAndCompile(model, { accelerator: 'wasm' }));
+  await loaded.run(new Float32Array(1600)); // the first run is slow: it prepares the weights
+  return loaded;
 }
 
 class Model {

@@ -25,9 +25,9 @@ export function showAnswer({ params, warped, scores, milliseconds }, turn) {
   drawGrey($('#warped'), warped);
 
   const map = described(params);
-  $('#undone-turn').textContent = degrees(map.turn) + (turn === null ? '' : ` of ${degrees(turn)}`);
-  $('#undone-zoom').textContent = `×${map.zoom.toFixed(2)}`;
-  $('#undone-shift').textContent = `${signed(map.x, 1)}, ${signed(map.y, 1)} px`;
+  $('#found-turn').textContent = degrees(map.turn) + (turn === null ? '' : ` of ${degrees(turn)}`);
+  $('#found-zoom').textContent = `×${map.zoom.toFixed(2)}`;
+  $('#found-shift').textContent = `${signed(map.x, 1)}, ${signed(map.y, 1)} px`;
   showScores(softmax(scores));
 
   times.push(milliseconds);
@@ -39,7 +39,7 @@ export function showAnswer({ params, warped, scores, milliseconds }, turn) {
 export function showNothing() {
   $('#quadrilateral').style.visibility = 'hidden';
   drawGrey($('#warped'), new Float32Array(1600));
-  for (const id of ['turn', 'zoom', 'shift']) $(`#undone-${id}`).textContent = '–';
+  for (const id of ['turn', 'zoom', 'shift']) $(`#found-${id}`).textContent = '–';
   showScores(null);
 }
 
