@@ -160,17 +160,19 @@ async function fetchSamples() {
   return digits.map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
 }
 
-function showSamples() {
-  samples.forEach((pixels, label) => {
+function makeSampleButtons() {
+  for (let label = 0; label < 10; label++) {
     const canvas = Object.assign(document.createElement('canvas'), { width: 28, height: 28 });
-    drawGrey(canvas, pixels);
     const button = Object.assign(document.createElement('button'), { type: 'button' });
     button.setAttribute('aria-label', `Sample digit ${label}`);
     button.addEventListener('click', () => pick(label));
     button.append(canvas);
     $('.digits').append(button);
-  });
+  }
 }
+
+const showSamples = () =>
+  document.querySelectorAll('.digits canvas').forEach((canvas, label) => drawGrey(canvas, samples[label]));
 
 function listen() {
   const drag = ([fromX, fromY], [toX, toY]) => setPose(moved(pose, toX - fromX, toY - fromY));
@@ -213,6 +215,8 @@ function fail(error) {
 
 async function start() {
   $('#retry').addEventListener('click', () => location.reload());
+  makeSampleButtons();
+  setMode('move');
   showNothing();
   try {
     if (typeof WebAssembly === 'undefined') {

@@ -28,7 +28,7 @@ export function watch(stage, drawing, act) {
     }
   });
 
-  stage.addEventListener('pointermove', (event) => {
+  const move = (event) => {
     const from = fingers.get(event.pointerId);
     if (!from) return;
     const to = locate(event);
@@ -40,16 +40,20 @@ export function watch(stage, drawing, act) {
       const other = [...fingers].find(([id]) => id !== event.pointerId)?.[1];
       if (other) act.pinch([from, other], [to, other]);
     } else {
-      act[gesture](from, to);
+      act[gesture]?.(from, to);
     }
-  });
+  };
+  stage.addEventListener('pointermove', move);
 
   const lift = (event) => {
     if (!fingers.delete(event.pointerId)) return;
     if (gesture === 'draw') act.penUp();
     if (fingers.size === 0) gesture = null; // after a pinch the finger that stays does nothing
   };
-  stage.addEventListener('pointerup', lift);
+  stage.addEventListener('pointerup', (event) => {
+    move(event); // browsers smooth a finger's moves, so the last one may fall short of where it lifts
+    lift(event);
+  });
   stage.addEventListener('pointercancel', lift);
 
   stage.addEventListener(

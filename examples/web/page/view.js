@@ -53,6 +53,7 @@ function showScores(probabilities) {
     value.textContent = `: ${percent.toFixed(0)} %`;
   });
   $('#class').textContent = probabilities ? winner : '–';
+  $('#class').classList.toggle('none', !probabilities);
   $('#confidence').textContent = probabilities ? `${Math.round(100 * probabilities[winner])} %` : '';
   announce(probabilities ? `Read as ${winner}` : 'Nothing to read');
 }

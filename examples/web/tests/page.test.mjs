@@ -201,10 +201,12 @@ test('fingers draw, move, and turn', async () => {
   await newPage({ viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true });
   await open(page, server.address);
   await page.getByRole('button', { name: 'Clear' }).tap();
+  await page.waitForSelector('[data-mode="draw"]');
   await dragFingers([[20, 10], [20, 16], [20, 22], [20, 30]]);
   assert.equal(await text('#class'), '1');
 
   await page.getByText('Move', { exact: true }).tap();
+  await page.waitForSelector('[data-mode="move"]'); // a tap becomes a click a little later
   await dragFingers([[20, 20], [22, 22], [25, 24]]);
   assert.equal(await text('output[for="x"]'), '5.0 px');
 
@@ -243,9 +245,9 @@ test('where motion is not wanted it turns in still pictures', async () => {
   assert.ok(turns.length <= 3, turns.join());
 });
 
-test('thousands of runs take no more memory, and at most one is in flight', async (t) => {
+test('thousands of runs take no more memory', async (t) => {
   await open(page, server.address);
-  const { grown, fastest } = await page.evaluate(async () => {
+  const { grown, median } = await page.evaluate(async () => {
     const { loadModel, memory } = await import('./model.js');
     const { unloadLiteRt } = await import('@litertjs/core');
     unloadLiteRt();
@@ -253,14 +255,13 @@ test('thousands of runs take no more memory, and at most one is in flight', asyn
     const image = new Float32Array(1600).fill(0.5);
     for (let i = 0; i < 20; i++) await model.run(image);
     const started = memory();
-    let fastest = Infinity;
+    const times = [];
     // 3000 lost inputs and outputs would be 40 MB, more than the memory has free.
-    for (let i = 0; i < 3000; i++) {
-      fastest = Math.min(fastest, (await model.run(image)).milliseconds);
-    }
-    return { grown: memory() - started, fastest };
+    for (let i = 0; i < 3000; i++) times.push((await model.run(image)).milliseconds);
+    times.sort((a, b) => a - b);
+    return { grown: memory() - started, median: times[times.length / 2] };
   });
-  t.diagnostic(`fastest run: ${fastest.toFixed(2)} ms`);
+  t.diagnostic(`median run: ${median.toFixed(2)} ms`);
   assert.equal(grown, 0);
 });
 
