@@ -56,6 +56,10 @@ export function watch(stage, drawing, act) {
   });
   stage.addEventListener('pointercancel', lift);
 
+  // Pointer events say all that we need. Without this, Chromium takes a quick stroke for a fling, and the
+  // next tap anywhere for what stops it: no click comes.
+  stage.addEventListener('touchstart', (event) => event.preventDefault(), { passive: false });
+
   stage.addEventListener(
     'wheel',
     (event) => {
