@@ -14,7 +14,7 @@ const SWING = 60; // degrees
 let model;
 let samples;
 let digit; // { label, pixels } for a sample, { strokes } for a drawing
-let pose = withChange(UPRIGHT, { turn: -35, x: -5, y: 4 });
+let pose = withChange(UPRIGHT, { turn: -35, x: -4, y: -3 });
 let playing = null;
 
 const isDrawing = () => Boolean(digit.strokes);
@@ -76,10 +76,9 @@ function clear() {
 function setMode(mode) {
   document.body.dataset.mode = mode;
   $(`input[value="${mode}"]`).checked = true;
+  const turning = matchMedia('(pointer: coarse)').matches ? 'two fingers' : 'Shift and drag to';
   $('#hint').textContent =
-    mode === 'move'
-      ? 'Drag to move; two fingers, or Shift and drag, turn and scale'
-      : 'Draw with a mouse, pen or finger; Clear starts again';
+    mode === 'move' ? `Drag to move, ${turning} turn and scale` : 'Draw here; Clear starts again';
 }
 
 const pen = {
