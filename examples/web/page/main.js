@@ -14,7 +14,7 @@ const SWING = 60; // degrees
 let model;
 let samples;
 let digit; // { label, pixels } for a sample, { strokes } for a drawing
-let pose = withChange(UPRIGHT, { turn: -35, x: -4, y: -3 });
+let pose = withChange(UPRIGHT, { turn: -35, x: -3, y: -2 });
 let playing = null;
 
 const isDrawing = () => Boolean(digit.strokes);
@@ -154,8 +154,8 @@ function press(event) {
 
 // Start
 
-async function fetchSamples() {
-  const { digits } = await (await fetch('digits.json')).json();
+async function fetchSamples(fetchBytes) {
+  const { digits } = JSON.parse(new TextDecoder().decode(await fetchBytes('digits.json')));
   return digits.map((text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0)));
 }
 
@@ -214,6 +214,7 @@ function fail(error) {
 
 async function start() {
   $('#retry').addEventListener('click', () => location.reload());
+  $('.late').remove(); // it is for pages whose scripts do not run, as those opened from a folder
   makeSampleButtons();
   setMode('move');
   showNothing();
@@ -223,9 +224,12 @@ async function start() {
       throw Object.assign(new Error('This browser has no WebAssembly.'), { advice });
     }
     // Imported here, not above, so that a file that is missing shows as an error too.
-    const { loadModel } = await import('./model.js');
+    const { fetchBytes, loadModel } = await import('./model.js');
     const progress = $('#loading progress');
-    [samples, model] = await Promise.all([fetchSamples(), loadModel((part) => (progress.value = part))]);
+    [samples, model] = await Promise.all([
+      fetchSamples(fetchBytes),
+      loadModel((part) => (progress.value = part)),
+    ]);
   } catch (error) {
     return fail(error);
   }

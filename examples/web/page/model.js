@@ -72,7 +72,8 @@ class Model {
 /** Bytes that the WebAssembly module has taken; a test watches that they do not grow. */
 export const memory = () => getGlobalLiteRt().liteRtWasm.HEAPU8.byteLength;
 
-async function fetchBytes(path, onProgress = () => {}) {
+/** The file's bytes; a LoadError says in words why there are none. */
+export async function fetchBytes(path, onProgress = () => {}) {
   const file = path.split('/').pop();
   try {
     const response = await fetch(new URL(path, document.baseURI));
