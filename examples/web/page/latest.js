@@ -1,4 +1,4 @@
-/** Calls `run` in the next frame, one at a time: what is asked for meanwhile is one more run, not many. */
+/** Calls `run` in the next frame, never two at a time: what is asked for meanwhile is one more. */
 export function latestWins(run, nextFrame = () => new Promise(requestAnimationFrame)) {
   let running = false;
   let again = false;

@@ -170,8 +170,10 @@ function makeSampleButtons() {
   }
 }
 
-const showSamples = () =>
-  document.querySelectorAll('.digits canvas').forEach((canvas, label) => drawGrey(canvas, samples[label]));
+function showSamples() {
+  const canvases = document.querySelectorAll('.digits canvas');
+  canvases.forEach((canvas, label) => drawGrey(canvas, samples[label]));
+}
 
 function listen() {
   const drag = ([fromX, fromY], [toX, toY]) => setPose(moved(pose, toX - fromX, toY - fromY));
@@ -208,7 +210,8 @@ function fail(error) {
   stop();
   console.info(error); // for whoever looks closer; the page says it in words
   $('#error-what').textContent = error.message;
-  $('#error-advice').textContent = error.advice ?? 'Check that the server runs and has the file, then retry.';
+  const advice = 'Check that the server runs and has the file, then retry.';
+  $('#error-advice').textContent = error.advice ?? advice;
   setState('error');
 }
 

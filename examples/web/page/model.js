@@ -13,10 +13,11 @@ const SIZES = { params: 6, warped: 1600, scores: 10 }; // the outputs, told apar
 
 export class LoadError extends Error {}
 
-/** Loads the runtime and the model; `onProgress(part)` is told which part of both has arrived, 0 to 1. */
+/** Loads the runtime and the model; `onProgress` is told which part of the runtime is there, 0 to 1. */
 export async function loadModel(onProgress = () => {}) {
-  // The same choice that LiteRT.js makes; we fetch the file ourselves to see its progress and its errors.
-  const name = (await supportsFeature('relaxedSimd')) ? 'litert_wasm_internal' : 'litert_wasm_compat_internal';
+  // LiteRT.js would choose the same; we fetch the file ourselves to see its progress and errors.
+  const modern = await supportsFeature('relaxedSimd');
+  const name = modern ? 'litert_wasm_internal' : 'litert_wasm_compat_internal';
   const [wasmBinary, model] = await Promise.all([
     fetchBytes(`litert/${name}.wasm`, onProgress),
     fetchBytes('digits.tflite'),
@@ -24,13 +25,12 @@ export async function loadModel(onProgress = () => {}) {
   if (String.fromCharCode(...model.subarray(4, 8)) !== 'TFL3') {
     throw new LoadError('digits.tflite is not a TensorFlow Lite model.');
   }
-  // Where the runtime's loader looks for settings. It reports its progress as errors: not worth one here,
-  // as real errors are thrown.
+  // Where the runtime's loader looks for settings. It logs its progress as errors; real ones it throws.
   window.Module = { wasmBinary, printErr: (line) => console.debug(line) };
   try {
     await loadLiteRt(new URL(`litert/${name}.js`, document.baseURI).href);
   } catch (error) {
-    throw new LoadError(`The LiteRT.js runtime did not start${error.message ? `: ${error.message}` : '.'}`);
+    throw new LoadError(`The LiteRT.js runtime did not start: ${error.message ?? 'a file is missing.'}`);
   }
   const loaded = new Model(await loadAndCompile(model, { accelerator: 'wasm' }));
   await loaded.run(new Float32Array(1600)); // the first run is slow: it prepares the weights
@@ -47,7 +47,7 @@ class Model {
     this.#positions = Object.entries(SIZES).map(([name, size]) => [name, sizes.indexOf(size)]);
     const missing = this.#positions.filter(([, position]) => position < 0).map(([name]) => name);
     if (missing.length) {
-      throw new LoadError(`digits.tflite has no output for ${missing.join(', ')}; its sizes are ${sizes}.`);
+      throw new LoadError(`digits.tflite has no output for ${missing}; its sizes are ${sizes}.`);
     }
   }
 

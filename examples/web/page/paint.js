@@ -27,7 +27,8 @@ export function paintStrokes(strokes, pose) {
   const image = new Float32Array(CANVAS * CANVAS);
   for (const stroke of strokes) {
     const points = stroke.map((point) => toCanvas(pose, point));
-    points.forEach((point, i) => paintLine(image, points[Math.max(i - 1, 0)], point, (INK * pose.scale) / 2));
+    const radius = (INK * pose.scale) / 2;
+    points.forEach((point, i) => paintLine(image, points[Math.max(i - 1, 0)], point, radius));
   }
   return image;
 }

@@ -1,7 +1,7 @@
 // Pointers on the stage, put as what they do: a mouse, a pen or one finger drags, draws or (with Shift)
 // turns and scales; two fingers do all at once; a wheel turns, with Shift it scales.
 
-const MARGIN = 8; // pixels of the canvas that the stage shows around it: the outline may reach out
+const MARGIN = 10; // pixels of the canvas that the stage shows around it: the outline may reach out
 const SPAN = 40 + 2 * MARGIN;
 
 /** Calls `act.drag(from, to)`, `act.spin(from, to)`, `act.pinch(froms, tos)`, `act.wheel(steps, shift)`,
@@ -56,14 +56,14 @@ export function watch(stage, drawing, act) {
   });
   stage.addEventListener('pointercancel', lift);
 
-  // Pointer events say all that we need. Without this, Chromium takes a quick stroke for a fling, and the
-  // next tap anywhere for what stops it: no click comes.
+  // Pointer events say all that we need. Without this, Chromium takes a quick stroke for a fling, and
+  // the next tap anywhere for what stops it: no click comes.
   stage.addEventListener('touchstart', (event) => event.preventDefault(), { passive: false });
 
   stage.addEventListener(
     'wheel',
     (event) => {
-      if (document.activeElement !== stage) return; // until the stage is chosen, a wheel scrolls the page
+      if (document.activeElement !== stage) return; // not chosen: the page scrolls
       event.preventDefault();
       const pixels = (event.deltaY || event.deltaX) * (event.deltaMode === 1 ? 30 : 1);
       act.wheel(pixels / 100, event.shiftKey || event.ctrlKey); // a pinched touchpad says ctrlKey

@@ -99,5 +99,9 @@ export function drawGrey(canvas, values) {
 }
 
 /** A number with a real minus sign, and no minus before a zero. */
-export const signed = (value, places = 0) => (Number(value.toFixed(places)) + 0).toFixed(places).replace('-', '−');
+export function signed(value, places = 0) {
+  const rounded = Number(value.toFixed(places)) + 0; // -0 + 0 is 0
+  return rounded.toFixed(places).replace('-', '−');
+}
+
 export const degrees = (value) => `${signed(value)}°`;

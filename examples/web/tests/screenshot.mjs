@@ -11,8 +11,9 @@ const [server, browser] = await Promise.all([serve(), launch()]);
 try {
   const page = await browser.newPage({ viewport: { width: 960, height: 700 }, colorScheme: 'light' });
   await open(page, server.address);
+  // There and back, until the time that it shows is that of many runs.
   for (let i = 0; i < 16; i++) {
-    await page.keyboard.press(i % 2 ? 'q' : 'e'); // there and back, until the time of a run is that of many
+    await page.keyboard.press(i % 2 ? 'q' : 'e');
     await page.waitForTimeout(50);
   }
   await page.waitForTimeout(300);

@@ -8,7 +8,8 @@ import {
 const POSE = { turn: 33, scale: 1.2, x: 3, y: -5 };
 
 function near(actual, expected, tolerance = 1e-9) {
-  actual.forEach((value, i) => assert.ok(Math.abs(value - expected[i]) < tolerance, `${actual} ≠ ${expected}`));
+  const close = actual.every((value, i) => Math.abs(value - expected[i]) < tolerance);
+  assert.ok(close, `${actual} is not ${expected}`);
 }
 
 test('the upright pose puts the middle of the digit in the middle of the canvas', () => {
