@@ -19,6 +19,13 @@ def importing_tensorflow() -> Iterator[None]:
         yield
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # for what it says later
+    with no_stderr():
+        yield
+
+
+@contextlib.contextmanager
+def no_stderr() -> Iterator[None]:
+    """Let nothing through to the terminal's standard error, not from C++ either: converters talk."""
     sys.stderr.flush()
     stderr = os.dup(2)
     silence = os.open(os.devnull, os.O_WRONLY)
@@ -26,6 +33,7 @@ def importing_tensorflow() -> Iterator[None]:
         os.dup2(silence, 2)
         yield
     finally:
+        sys.stderr.flush()
         os.dup2(stderr, 2)
         os.close(silence)
         os.close(stderr)

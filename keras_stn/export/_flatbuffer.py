@@ -14,11 +14,15 @@ class Tensor:
     index: int
     name: str
     shape: tuple[int, ...]
+    signature: tuple[int, ...]  # the shape, with -1 where a size is known only when it runs
     dtype: str  # as the schema spells it: "FLOAT32", "INT32"
     constant: bool
-    dynamic: bool  # whether a size is known only when it runs
     quantized: bool  # numbers of 8 or 16 bits that stand for others
     producer: "Operator | None" = None
+
+    @property
+    def dynamic(self) -> bool:
+        return -1 in self.signature
 
 
 @dataclasses.dataclass
@@ -41,13 +45,7 @@ class Operator:
 
 def operators(content: bytes, path: str = "") -> list[Operator]:
     """All operators of a TFLite file, subgraph by subgraph, in the order in which they run."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    if content[4:8] != b"TFL3":
-        raise ValueError(
-            f"path must be a TFLite file. Received: path={path!r}, which is something else."
-        )
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    model, schema = _read(content, path)
     codes = [_op_name(code, schema) for code in model.operatorCodes]
     result = []
     for graph in model.subgraphs:
@@ -62,6 +60,37 @@ def operators(content: bytes, path: str = "") -> list[Operator]:
     return result
 
 
+def ends(content: bytes) -> tuple[list[Tensor], list[Tensor]]:
+    """The inputs and the outputs, with the names that the signature gives them."""
+    model, schema = _read(content)
+    graph = model.subgraphs[0]
+    names = {}
+    for signature in (model.signatureDefs or [])[:1]:
+        names = {end.tensorIndex: end.name for end in [*signature.inputs, *signature.outputs]}
+
+    def tensor(index):
+        result = _tensor(index, graph.tensors[index], model, schema)
+        result.name = names[index].decode() if index in names else result.name
+        return result
+
+    return [tensor(i) for i in graph.inputs], [tensor(i) for i in graph.outputs]
+
+
+def constant_bytes(content: bytes) -> int:
+    model, _ = _read(content)
+    return sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+
+
+def _read(content: bytes, path: str = "") -> tuple[Any, Any]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    if content[4:8] != b"TFL3":
+        raise ValueError(
+            f"path must be a TFLite file. Received: path={path!r}, which is something else."
+        )
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
+
+
 def _op_name(code: Any, schema: Any) -> tuple[str, bool]:
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     if number == schema.BuiltinOperator.CUSTOM:
@@ -72,15 +101,16 @@ def _op_name(code: Any, schema: Any) -> tuple[str, bool]:
 def _tensor(index: int, tensor: Any, model: Any, schema: Any) -> Tensor:
     dtype = _names(schema.TensorType)[tensor.type]
     data = model.buffers[tensor.buffer].data
+    shape = tuple(map(int, tensor.shape)) if tensor.shape is not None else ()
     signature = tensor.shapeSignature
     scale = tensor.quantization.scale if tensor.quantization is not None else None
     return Tensor(
         index,
         tensor.name.decode(),
-        tuple(tensor.shape) if tensor.shape is not None else (),
+        shape,
+        shape if signature is None else tuple(map(int, signature)),
         dtype,
         constant=data is not None and len(data) > 0,
-        dynamic=signature is not None and -1 in signature,
         quantized=dtype in _QUANTIZED and scale is not None and len(scale) > 0,
     )
 

@@ -49,8 +49,10 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
     GPU accelerator, fails on the broadcasts of a batch.
     """
     gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
-    samples = []
     batch = images.shape[0]
+    if batch == 1:
+        return gather(images, coordinates, *how)
+    samples = []
     for index, image in enumerate(tf.split(images, batch)):
         if isinstance(coordinates, tuple):
             of_image: Any = tuple(tf.split(axis, batch)[index] for axis in coordinates)

@@ -70,6 +70,8 @@ def signature(model: Any, batch_size: int | None = None) -> Signature:
 def traced(signature: Signature) -> Any:
     """The tf.function of a signature, traced: what goes on around it later is not in it."""
     function = tf.function(signature.call, input_signature=signature.specs, autograph=False)
+    # A tf.function traces once to see whether it makes variables, and then once more for good.
+    function.get_concrete_function()
     function.get_concrete_function()
     return function
 

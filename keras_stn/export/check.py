@@ -4,9 +4,10 @@ TensorFlow's own analyzer calls every file compatible with GPUs. Here each rule 
 operator, with the runtimes that would refuse it or, worse, give wrong numbers.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from keras_stn import _checks
 from keras_stn.export import _files, _flatbuffer, _kernels
@@ -18,7 +19,8 @@ RUNTIMES = ("cpu", "gpu", "micro")
 CPU, GPU, MICRO = RUNTIMES
 
 
-class Finding(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Finding:
     """An op that a runtime would refuse, as `check_tflite` finds it.
 
     Args:

@@ -67,10 +67,19 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
 
 def write(model: keras.Model, function: Any, folder: Path) -> None:
     """Write `function`, a traced tf.function of the model, as `serve` of a SavedModel."""
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint("serve", function)
-    archive.write_out(str(folder), verbose=False)
+    served = tf.Module()
+    served.serve = function
+    served.weights = [variable.value for variable in model.variables]
+    # The trace itself: given the function, TensorFlow would trace it anew.
+    signatures = {"serving_default": function.get_concrete_function()}
+    try:
+        tf.saved_model.save(served, str(folder), signatures)
+    except AssertionError:
+        # A layer with a lookup table. Keras' archive finds those, but writes all weights twice.
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint("serve", function)
+        archive.write_out(str(folder), verbose=False)
 
 
 def _ops(folder: Path) -> dict[str, int]:

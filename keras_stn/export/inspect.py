@@ -1,0 +1,90 @@
+"""What is in a TFLite file, as tables: `inspect_tflite`."""
+
+import collections
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+
+from keras_stn.export import _files, _flatbuffer
+from keras_stn.export.check import RUNTIMES, Finding, check
+
+__all__ = ["inspect_tflite"]
+
+
+def inspect_tflite(path: Any) -> Any:
+    """Tables of what is in a TFLite file, for `rich.print`.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Something that rich prints: inputs and outputs, ops, where the bytes are, and for each runtime
+        whether it takes the file or what it refuses (`keras_stn.check_tflite`).
+
+    Raises:
+        ValueError: if it is no TFLite file.
+        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+
+    Example:
+        >>> import keras, keras_stn, rich
+        >>> from keras_stn.export.inspect import inspect_tflite
+        >>> images = keras.Input((8, 12, 1), name="images")
+        >>> model = keras.Model(images, keras_stn.SpatialTransformer("dense")(images))
+        >>> report = keras_stn.export_tflite(model, "transformer.tflite", batch_size=1)
+        >>> rich.print(inspect_tflite("transformer.tflite"))  # doctest: +ELLIPSIS
+        transformer.tflite...
+    """
+    _files.require("ai_edge_litert")
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"path must be a TFLite file. Received: path={str(path)!r} ({error})."
+        ) from error
+    operators = _flatbuffer.operators(content, str(path))
+    inputs, outputs = _flatbuffer.ends(content)
+    constants = _flatbuffer.constant_bytes(content)
+    facts = f"{path}: {len(content):,} bytes, {constants:,} of them constants; {len(operators)} ops"
+    return Group(facts, "", _ends(inputs, outputs), "", _ops(operators), "", _verdicts(check(content)))
+
+
+def _ends(inputs: list[_flatbuffer.Tensor], outputs: list[_flatbuffer.Tensor]) -> Table:
+    table = _table("", "name", "shape", "dtype")
+    for kind, tensors in (("input", inputs), ("output", outputs)):
+        for tensor in tensors:
+            table.add_row(kind, tensor.name, _shape(tensor), tensor.dtype.lower())
+    return table
+
+
+def _shape(tensor: _flatbuffer.Tensor) -> str:
+    return " x ".join("any" if size < 0 else str(size) for size in tensor.signature)
+
+
+def _ops(operators: list[_flatbuffer.Operator]) -> Table:
+    table = _table("op", "count", "writes")
+    table.columns[1].justify = "right"
+    counts = collections.Counter(operator.name for operator in operators)
+    dtypes: dict[str, set[str]] = collections.defaultdict(set)
+    for operator in operators:
+        dtypes[operator.name] |= {tensor.dtype.lower() for tensor in operator.outputs}
+    for name, count in counts.most_common():
+        table.add_row(name, str(count), ", ".join(sorted(dtypes[name])))
+    return table
+
+
+def _verdicts(findings: list[Finding]) -> Table:
+    table = _table("runtime", "", "what it refuses")
+    for runtime in RUNTIMES:
+        refused = collections.Counter(
+            f"{finding.op} {finding.message}" for finding in findings if runtime in finding.runtimes
+        )
+        lines = [f"{text} ({count} times)" if count > 1 else text for text, count in refused.items()]
+        verdict = "[red]no[/red]" if lines else "[green]yes[/green]"
+        table.add_row(runtime, verdict, "\n".join(lines))
+    return table
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, padding=(0, 2, 0, 0), header_style="dim")
