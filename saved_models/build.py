@@ -178,8 +178,8 @@ python saved_models/build.py
 
 `golden.npz` ({golden:,} bytes) holds twenty test digits, their labels, and what the live Keras model
 makes of them. The table says how far `params`, `warped` and `scores` of each file may be from it, and
-how far they were when the file was written. Milliseconds are of one digit, on one thread of a CPU. All of it
-together: {total:,} bytes.
+how far they were when the file was written. Milliseconds are of one digit, on one thread of a CPU. All
+of it together: {total:,} bytes.
 
 {table}
 """

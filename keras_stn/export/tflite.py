@@ -1,6 +1,7 @@
 """TFLite, which is LiteRT's format: `export_tflite`."""
 
 import collections
+import dataclasses
 import re
 import tempfile
 from pathlib import Path
@@ -156,7 +157,7 @@ def _convert(
     with tempfile.TemporaryDirectory() as folder:
         form = _samplers.for_gpu if target == "gpu" else _samplers.for_cpu
         with _samplers.in_form(form) as uses:
-            function = _trace.traced(signature)
+            function = _trace.traced(_with_own_outputs(signature) if target == "gpu" else signature)
         write(model, function, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # Not Keras' model.export(format="litert"), which lets TensorFlow ops in without a word.
@@ -173,6 +174,20 @@ def _convert(
                 "model must consist of what TFLite has builtin ops for. "
                 f"Received: {', '.join(ops) or str(error).splitlines()[0]}."
             ) from error
+
+
+def _with_own_outputs(signature: _trace.Signature) -> _trace.Signature:
+    """`signature`, with an op of its own behind each output.
+
+    Where an output also goes on into the model, as params do, the GPU accelerator of LiteRT 2.3 may use
+    its memory for something else before it is read.
+    """
+
+    def call(*tensors):
+        outputs = signature.call(*tensors)
+        return {name: tf.minimum(value, value.dtype.max) for name, value in outputs.items()}
+
+    return dataclasses.replace(signature, call=call)
 
 
 def _refuse(findings: list[Any]) -> None:
