@@ -82,7 +82,8 @@ def write_forms(model: keras.Model, digits: demo.Digits, out: Path, console: Con
     rows = np.concatenate([np.flatnonzero(digits.y_test == c)[: GOLDEN // 10] for c in range(10)])
     golden = images[rows]
     live = {name: np.asarray(value) for name, value in model(golden).items()}
-    np.savez_compressed(out / "golden.npz", image=golden, label=digits.y_test[rows], **live)
+    label = digits.y_test[rows].astype("uint8")
+    np.savez_compressed(out / "golden.npz", image=golden, label=label, **live)
 
     seen = demo.distort(digits.x_train[:CALIBRATION], np.random.default_rng((SEED, 3)))
     int8 = {"quantization": "int8", "representative_dataset": seen}

@@ -25,7 +25,8 @@ export async function readNpz(path) {
 function readNpy(bytes) {
   const [offset, size] = bytes[6] === 1 ? [10, bytes.readUInt16LE(8)] : [12, bytes.readUInt32LE(8)];
   const header = bytes.toString('latin1', offset, offset + size);
-  if (!/'descr': '<f4', 'fortran_order': False/.test(header)) throw new Error(`Not float32: ${header}`);
+  const Numbers = { '<f4': Float32Array, '|u1': Uint8Array }[header.match(/'descr': '([^']*)'/)[1]];
+  if (!Numbers || /'fortran_order': True/.test(header)) throw new Error(`Not taken: ${header}`);
   const shape = header.match(/'shape': \(([^)]*)\)/)[1].split(',').filter((n) => n.trim()).map(Number);
-  return { shape, data: new Float32Array(Uint8Array.from(bytes.subarray(offset + size)).buffer) };
+  return { shape, data: new Numbers(Uint8Array.from(bytes.subarray(offset + size)).buffer) };
 }
