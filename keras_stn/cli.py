@@ -105,8 +105,9 @@ def _export(arguments: argparse.Namespace) -> int:
     }
     try:
         if set(given) - takes:
-            odd = ", ".join(sorted(set(given) - takes))
-            raise ValueError(f"--to {arguments.to} has no {odd}.")
+            flags = {"quantization": "--quantize", "batch_size": "--batch-size"}
+            odd = ", ".join(flags.get(name, f"--{name}") for name in sorted(set(given) - takes))
+            raise ValueError(f"--to {arguments.to} must come without {odd}.")
         with console.status(f"reading {arguments.model}"), _quiet.no_stderr():
             model = keras.saving.load_model(arguments.model, compile=False)
         if arguments.data is not None:

@@ -1,6 +1,7 @@
 """The command: its arguments, its exit codes, and one small demonstration from end to end."""
 
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -111,3 +112,79 @@ main()
     result = subprocess.run(command, capture_output=True, text=True, env=environ, check=True)
     assert result.stdout == f"keras-stn {keras_stn.__version__}\n"
     assert result.stderr == ""
+
+
+# --- export, inspect ---------------------------------------------------------------------------------
+
+DIGITS = str(pathlib.Path(__file__).parents[1] / "saved_models" / "digits.keras")
+GOLDEN = str(pathlib.Path(__file__).parents[1] / "saved_models" / "golden.npz")
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "report"),
+    [
+        ("tflite", ["--quantize", "int8", "--batch-size", "1"], "TFLite int8"),
+        ("tflite", ["--target", "gpu"], "TFLite gpu"),
+        ("onnx", [], "ONNX"),
+        ("saved_model", [], "SavedModel"),
+    ],
+)
+def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path, capfd):
+    out = tmp_path / "digits"
+    assert cli.main(["export", DIGITS, "--to", to, "--data", GOLDEN, *more, "-o", str(out)]) == 0
+    assert list(tmp_path.iterdir()) == [out]
+    printed = capfd.readouterr()
+    assert printed.err == ""
+    assert report in printed.out
+    for word in ("size", "ops", "largest error", "PSNR", "params", "warped", "scores"):
+        assert word in printed.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "nowhere.keras", "--to", "onnx"], "File not found"),
+        (["export", DIGITS, "--to", "onnx", "--quantize", "int8"], "must come without --quantize"),
+        (["export", DIGITS, "--to", "saved_model", "--batch-size", "2"], "without --batch-size"),
+        (["export", DIGITS, "--to", "tflite", "--quantize", "int8"], "representative_dataset must be"),
+        (["export", DIGITS, "--to", "tflite", "--data", DIGITS], "path must be an .npz file"),
+    ],
+)
+def test_export_says_what_is_wrong_and_writes_nothing(arguments, message, tmp_path, capsys):
+    assert cli.main([*arguments, "-o", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inspect_prints_ends_ops_and_verdicts(capsys):
+    assert cli.main(["inspect", DIGITS.replace(".keras", "_int8.tflite")]) == 0
+    printed = capsys.readouterr().out
+    for word in (
+        "image",
+        "1 x 40 x 40 x 1",
+        "scores",
+        "CONV_2D",
+        "GATHER",
+        "int8",
+        "cpu",
+        "gpu",
+        "micro",
+    ):
+        assert word in printed
+
+
+def test_inspect_names_what_a_runtime_refuses(tmp_path, capsys):
+    images, params = keras.Input((6, 7, 1), name="images"), keras.Input((6,), name="params")
+    model = keras.Model([images, params], keras_stn.Warp()([images, params]))
+    keras_stn.export_tflite(model, tmp_path / "warp.tflite")  # of open batch
+    assert cli.main(["inspect", str(tmp_path / "warp.tflite")]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "any x 6 x 7 x 1" in printed
+    assert "RANGE has no kernel" in printed
+    assert "makes a tensor of unknown size" in printed
+
+
+def test_inspect_says_what_is_wrong(tmp_path, capsys):
+    for path in (GOLDEN, str(tmp_path / "nowhere.tflite")):
+        assert cli.main(["inspect", path]) == 2
+        assert "path must be a TFLite file" in capsys.readouterr().err
