@@ -47,10 +47,17 @@ COVERING = [(f, i, fill, size, batch, ac) for f, (i, fill), size, batch, ac in _
 STRANGE_PARAMS = list(itertools.product((np.nan, np.inf, -np.inf, 1e30, -1e30), (0, 2, 5)))
 
 
-def warp(family="affine", size=(6, 7), fill="constant", batch=None, output_size=(5, 9), **arguments):
+def warp(
+    family="affine",
+    size=(6, 7),
+    fill="constant",
+    batch=None,
+    output_size=(5, 9),
+    channels=2,
+    **arguments,
+):
     """A model of one Warp: images and params in, warped images out."""
     fill_mode, fill_value = FILLS[fill]
-    channels = arguments.pop("channels", 2)
     images = keras.Input((*size, channels), batch_size=batch, name="images")
     params = keras.Input((transforms.get(family).num_params,), batch_size=batch, name="params")
     layer = keras_stn.Warp(
@@ -85,6 +92,16 @@ def difference(model, run, feed, ties=1e-3):
     if model.get_layer("warped").interpolation == "nearest":
         errors = errors[: errors.size - int(ties * errors.size)]
     return errors.max(initial=0.0)
+
+
+def lite(path, every=False):
+    """A TFLite file as a function of its inputs by their names: to its output, or to `every` one."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    run = Interpreter(str(path)).get_signature_runner()
+    if every:
+        return lambda feed: run(**feed)
+    return lambda feed: next(iter(run(**feed).values()))
 
 
 def small_digits_model():
