@@ -242,11 +242,12 @@ def _guard(coordinate: Tensor, low: Any, high: Any) -> Tensor:
     """Clip to [low, high], and put NaN on the low side.
 
     A gather index made from NaN raises in TFLite's CPU runtime and is undefined elsewhere. The
-    comparison is false for NaN; `x == x` would say the same, but GPU delegates do not take it.
+    comparison is false for NaN; `x == x` would say the same, but GPU delegates do not take it. It comes
+    first, as a clip in TFLite makes either end of NaN.
     """
-    coordinate = tf.clip_by_value(coordinate, low, high)
     # Not `>= low`: XLA would make a maximum of that, which keeps NaN.
-    return tf.where(coordinate > low - 1, coordinate, tf.cast(low, coordinate.dtype))
+    coordinate = tf.where(coordinate > low - 1, coordinate, tf.cast(low, coordinate.dtype))
+    return tf.clip_by_value(coordinate, low, high)
 
 
 # The kernels: the whole position around which the taps stand, and (offset, weight) for each.

@@ -73,7 +73,7 @@ def export_tflite(
     Raises:
         ValueError: if the model cannot be written with builtin ops, the file would differ from Keras by
             more than is allowed, or an argument is none of the above. No file is written then.
-        ImportError: if ai-edge-litert (or, for "int8", ai-edge-quantizer) is missing:
+        ImportError: if ai-edge-litert (or, for "float16" and "int8", ai-edge-quantizer) is missing:
             `pip install "keras-stn[export]"`.
 
     Example:
@@ -84,9 +84,10 @@ def export_tflite(
         >>> report.format, report.psnr > 60
         ('TFLite float16', True)
     """
-    _files.require("ai_edge_litert", *(["ai_edge_quantizer"] if quantization == "int8" else []))
     if quantization is not None:
         _checks.one_of("quantization", quantization, QUANTIZATIONS)
+    quantizer = ["ai_edge_quantizer"] if quantization in ("float16", "int8") else []
+    _files.require("ai_edge_litert", *quantizer)
     _checks.one_of("target", target, TARGETS)
     max_error = None if max_error is None else _checks.positive("max_error", max_error)
     min_psnr = None if min_psnr is None else _checks.positive("min_psnr", min_psnr)
@@ -100,7 +101,9 @@ def export_tflite(
     arrays = _trace.sample_inputs(samples, signature.specs)
 
     content, uses = _convert(model, signature, target, quantization)
-    if quantization == "int8" and calibration is not None:
+    if quantization == "float16":
+        content = _quantize.float16(content)
+    elif quantization == "int8" and calibration is not None:
         batches = _trace.batches(calibration, signature.specs, 1)
         examples = [_trace.named(batch, signature.specs) for batch in batches]
         content = _quantize.int8(content, examples)
@@ -162,10 +165,8 @@ def _convert(
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # Not Keras' model.export(format="litert"), which lets TensorFlow ops in without a word.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        if quantization in ("float16", "dynamic"):
+        if quantization == "dynamic":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if quantization == "float16":
-            converter.target_spec.supported_types = [tf.float16]
         try:
             return converter.convert(), uses
         except Exception as error:  # of a class of TensorFlow's own, with a page of text

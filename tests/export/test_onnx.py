@@ -1,90 +1,44 @@
 """ONNX: one GridSample for each sampler, and the numbers of the live layer.
 
-The truth is the Keras layer itself, run eagerly on the same float32 inputs: its own tests hold it to
-outside oracles. `test_the_whole_table` is every combination; the rest covers it.
+`test_the_whole_table` is every combination; the rest covers it.
 """
 
 import collections
-import itertools
 
 import keras
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import tensorflow as tf
+from common import (
+    ATOL,
+    ATOL_224,
+    COVERING,
+    FILLS,
+    INTERPOLATIONS,
+    SIZES,
+    STRANGE_PARAMS,
+    difference,
+    inputs,
+    inverse_model,
+    raises,
+    small_digits_model,
+    warp,
+)
 
 import keras_stn
 from keras_stn import export, transforms
 from keras_stn.export import _onnx_graph
-
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
-# name: (fill_mode, fill_value); images have two channels
-FILLS = {
-    "constant": ("constant", 0.0),
-    "fill_value": ("constant", 0.7),
-    "fill_values": ("constant", [0.5, -0.8]),
-    "nearest": ("nearest", 0.0),
-    "reflect": ("reflect", 0.0),
-    "mirror": ("mirror", 0.0),
-    "wrap": ("wrap", 0.0),
-}
-SIZES = (1, 2, 6, 7, 8, 28, 224)
-
-# A float32 coordinate near pixel 64 is rounded to 4e-6, in Keras as in ONNX, and images of noise change
-# by up to 1 a pixel. A half-pixel error would be 0.5.
-ATOL = 5e-6
-ATOL_224 = 3e-5
-
-
-def warp(family="affine", size=(6, 7), fill="constant", batch=None, output_size=(5, 9), **arguments):
-    """A model of one Warp: images and params in, warped images out."""
-    fill_mode, fill_value = FILLS[fill]
-    images = keras.Input((*size, 2), batch_size=batch, name="images")
-    params = keras.Input((transforms.get(family).num_params,), batch_size=batch, name="params")
-    layer = keras_stn.Warp(
-        family, output_size, fill_mode=fill_mode, fill_value=fill_value, name="warped", **arguments
-    )
-    return keras.Model([images, params], layer([images, params]))
-
-
-def inputs(model, batch, within=0.6):
-    """Noise, and maps that leave the image on all sides."""
-    rng = np.random.default_rng(batch)
-    images, params = model.inputs
-    family = model.get_layer("warped").transform
-    return {
-        "images": rng.random((batch, *images.shape[1:])).astype("float32"),
-        "params": (
-            np.array(family.identity_params) + rng.uniform(-within, within, (batch, params.shape[1]))
-        ).astype("float32"),
-    }
 
 
 def session(path):
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def difference(model, running, feed, ties=1e-3):
-    """The largest one, but for the share of `ties` with nearest: points between two pixels."""
-    expected = model(list(feed.values()), training=False).numpy()
-    (actual,) = running.run(None, feed)
-    assert actual.shape == expected.shape
-    assert np.isfinite(actual).all()
-    errors = np.sort(np.abs(actual - expected).ravel())
-    if model.get_layer("warped").interpolation == "nearest":
-        errors = errors[: errors.size - int(ties * errors.size)]
-    return errors.max(initial=0.0)
-
-
-def small_digits_model():
-    images = keras.Input((40, 40, 1), name="images")
-    x = keras_stn.SpatialTransformer()(images)
-    x = keras.layers.Conv2D(8, 5, strides=2, activation="relu")(x)
-    x = keras.layers.Conv2D(16, 3, activation="relu")(x)
-    x = keras.layers.Flatten()(keras.layers.MaxPooling2D()(x))
-    x = keras.layers.Dense(10)(keras.layers.Dense(16, activation="relu")(x))
-    return keras.Model(images, x)
+def runner(path):
+    """The file as a function of its inputs by their names."""
+    running = session(path)
+    return lambda feed: running.run(None, feed)[0]
 
 
 # --- The numbers -----------------------------------------------------------------------------------
@@ -95,23 +49,11 @@ def check(path, family, interpolation, fill, size, batch=None, align_corners=Fal
     report = export.export_onnx(model, path)
     assert report.ops["GridSample"] == 1
     assert report.findings == []
-    running = session(path)
+    running = runner(path)
     for n in (1, 3, 8, 32) if batch is None else (batch,):
         if max(size) < 100 or n <= 3:
             atol = ATOL if max(size) <= 64 else ATOL_224
             assert difference(model, running, inputs(model, n)) <= atol, (family, size, n)
-
-
-# Each family, size and kind of batch with each interpolation and fill mode, but not with each other.
-_axes = zip(
-    itertools.cycle(transforms.FAMILIES),
-    itertools.product(INTERPOLATIONS, FILLS),
-    itertools.cycle([(6, 7), (28, 8), (1, 6), (8, 8), (7, 1), (2, 28), (1, 1), (7, 2)]),
-    itertools.cycle([None, 3, None]),
-    itertools.cycle([False, True]),
-    strict=False,
-)
-COVERING = [(f, i, fill, size, batch, ac) for f, (i, fill), size, batch, ac in _axes]
 
 
 @pytest.mark.parametrize(("family", "interpolation", "fill", "size", "batch", "align_corners"), COVERING)
@@ -162,7 +104,7 @@ def test_unknown_sizes_match_keras(tmp_path):
         export.export_onnx(model, tmp_path / "warp.onnx")
         for size in ((7, 5), (1, 6), (28, 28)):
             feed = inputs(warp("similarity", size), 2)
-            assert difference(model, session(tmp_path / "warp.onnx"), feed) <= ATOL, (fill, size)
+            assert difference(model, runner(tmp_path / "warp.onnx"), feed) <= ATOL, (fill, size)
 
 
 def test_gather_mode_is_portable_and_matches_keras(tmp_path):
@@ -170,7 +112,7 @@ def test_gather_mode_is_portable_and_matches_keras(tmp_path):
     report = export.export_onnx(model, tmp_path / "warp.onnx", mode="gather")
     assert "GridSample" not in report.ops
     feed = inputs(model, 3)
-    assert difference(model, session(tmp_path / "warp.onnx"), feed) <= 1e-6  # the same ops
+    assert difference(model, runner(tmp_path / "warp.onnx"), feed) <= 1e-6  # the same ops
 
 
 # --- Robust ----------------------------------------------------------------------------------------
@@ -184,8 +126,8 @@ def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
 ):
     model = warp(fill=fill, size=(7, 6), interpolation=interpolation)
     export.export_onnx(model, tmp_path / "warp.onnx", mode=mode)
-    running = session(tmp_path / "warp.onnx")
-    for value, column in itertools.product((np.nan, np.inf, -np.inf, 1e30, -1e30), (0, 2, 5)):
+    running = runner(tmp_path / "warp.onnx")
+    for value, column in STRANGE_PARAMS:
         feed = inputs(model, 3)
         feed["params"][1, column] = value
         assert difference(model, running, feed) <= ATOL, (value, column)
@@ -298,10 +240,6 @@ def test_images_without_a_kernel_keep_their_gathers_and_say_so(tmp_path, dtype):
 # --- What goes wrong -------------------------------------------------------------------------------
 
 
-def raises(*words):
-    return pytest.raises(ValueError, match="(?s)" + ".*".join(words))
-
-
 def test_error_above_the_bound_raises_and_leaves_no_file(tmp_path):
     with raises("within 1e-30", "Give max_error", "Received: an error of"):
         export.export_onnx(warp(), tmp_path / "warp.onnx", max_error=1e-30)
@@ -330,19 +268,9 @@ def test_a_file_that_is_there_survives_a_failed_write(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@keras.saving.register_keras_serializable(package="test_onnx")
-class Inverse(keras.layers.Layer):
-    def call(self, matrices):
-        return tf.linalg.inv(matrices)
-
-    def compute_output_shape(self, shape):
-        return shape
-
-
 def test_what_onnx_has_no_operator_for_raises(tmp_path):
-    matrices = keras.Input((3, 3))
     with raises("what ONNX has operators for", "MatrixInverse"):
-        export.export_onnx(keras.Model(matrices, Inverse()(matrices)), tmp_path / "model.onnx")
+        export.export_onnx(inverse_model(), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,0 +1,374 @@
+"""TFLite: builtin ops alone, and the numbers of the live layer, in the interpreter.
+
+`test_the_whole_table` is every combination; the rest covers it. Quantized files, GPUs and the rules of
+`check_tflite` have files of their own.
+"""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from common import (
+    ATOL,
+    ATOL_224,
+    COVERING,
+    FILLS,
+    INTERPOLATIONS,
+    SIZES,
+    STRANGE_PARAMS,
+    difference,
+    inputs,
+    inverse_model,
+    lite,
+    raises,
+    small_digits_model,
+    warp,
+)
+
+import keras_stn
+from keras_stn import export, transforms
+from keras_stn.export import _litert
+
+
+@pytest.fixture(autouse=True)
+def _untimed(request, monkeypatch):
+    """The exporter times every file for 0.3 s; one test looks at that."""
+    if "timed" not in request.node.name:
+        monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
+
+
+# --- The numbers -----------------------------------------------------------------------------------
+
+
+def check(path, family, interpolation, fill, size, batch=None, align_corners=False, **arguments):
+    model = warp(
+        family, size, fill, batch, interpolation=interpolation, align_corners=align_corners, **arguments
+    )
+    report = export.export_tflite(model, path)
+    assert export.check_tflite(path, "cpu") == []  # no Flex, no custom op
+    run = lite(path)
+    for n in (1, 3, 8, 32) if batch is None else (batch,):
+        if max(size) < 100 or n <= 3:
+            atol = ATOL if max(size) <= 64 else ATOL_224
+            assert difference(model, run, inputs(model, n)) <= atol, (family, size, n)
+    return report
+
+
+@pytest.mark.parametrize(("family", "interpolation", "fill", "size", "batch", "align_corners"), COVERING)
+def test_builtin_ops_alone_match_keras(
+    tmp_path, family, interpolation, fill, size, batch, align_corners
+):
+    path = tmp_path / "warp.tflite"
+    check(path, family, interpolation, fill, size, batch, align_corners)
+
+
+@pytest.mark.parametrize(
+    ("interpolation", "fill", "batch"),
+    [("bilinear", "constant", None), ("nearest", "wrap", 1), ("bicubic", "mirror", 1)],
+)
+def test_photograph_sizes_match_keras(tmp_path, interpolation, fill, batch):
+    check(tmp_path / "warp.tflite", "affine", interpolation, fill, (224, 160), batch)
+
+
+@pytest.mark.parametrize("batch", [None, 1])
+def test_sides_of_seven_pixels_convert(tmp_path, batch):
+    """An integer clip to 0..6 becomes a RELU6 that no kernel has."""
+    for index, (size, fill) in enumerate(itertools.product([(7, 7), (5, 7)], FILLS)):
+        if index % 2 == (batch is None):
+            check(tmp_path / "warp.tflite", "rotation", "bilinear", fill, size, batch)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("family", transforms.FAMILIES)
+def test_the_whole_table(tmp_path, family, interpolation, fill):
+    """Every family x interpolation x fill; of the 49 pairs of sides, 14 with one kind of batch each."""
+    for index, height in enumerate(SIZES):
+        batches = (None, 3) if index % 2 else (3, None)
+        for width, batch in zip((height, SIZES[index - 3]), batches, strict=True):
+            check(tmp_path / "warp.tflite", family, interpolation, fill, (height, width), batch)
+
+
+def test_identity_shows_the_image(tmp_path):
+    for interpolation, batch in (("nearest", None), ("bilinear", 2), ("bicubic", None)):
+        for family in ("affine", "attention"):
+            model = warp(family, (7, 28), "mirror", batch, None, interpolation=interpolation)
+            export.export_tflite(model, tmp_path / "warp.tflite")
+            feed = inputs(model, 2, within=0.0)
+            actual = lite(tmp_path / "warp.tflite")(feed)
+            np.testing.assert_allclose(actual, feed["images"], atol=ATOL, rtol=0)
+
+
+def test_unknown_sizes_match_keras(tmp_path):
+    for fill, interpolation in (("constant", "bilinear"), ("wrap", "bicubic")):
+        model = warp("similarity", (None, None), fill, interpolation=interpolation)
+        export.export_tflite(model, tmp_path / "warp.tflite")
+        for size in ((7, 5), (1, 6), (28, 28)):
+            feed = inputs(warp("similarity", size), 2)
+            assert difference(model, lite(tmp_path / "warp.tflite"), feed) <= ATOL, (fill, size)
+
+
+@pytest.mark.parametrize("accelerator", ["interpreter", "compiled model on CPU"])
+def test_runtimes_match_keras(tmp_path, accelerator):
+    """The same samples in each; `test_tflite_gpu.py` has the GPU's."""
+    model = warp(size=(28, 20), fill="fill_values", interpolation="bicubic")
+    export.export_tflite(model, tmp_path / "warp.tflite", batch_size=3)
+    run = lite(tmp_path / "warp.tflite") if accelerator == "interpreter" else compiled
+    feed = inputs(model, 3)
+    if run is compiled:
+        run = compiled(tmp_path / "warp.tflite", (3, 5, 9, 2))
+    assert difference(model, run, feed) <= ATOL
+
+
+def compiled(path, shape):
+    """A file of one output of `shape`, run by LiteRT's newer interface."""
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+
+    model = CompiledModel.from_file(str(path), HardwareAccelerator.CPU)
+    (signature,) = model.get_signature_list().values()
+    arguments, results = model.create_input_buffers(0), model.create_output_buffers(0)
+
+    def run(feed):
+        for name, buffer in zip(signature["inputs"], arguments, strict=True):
+            buffer.write(feed[name])
+        model.run_by_index(0, arguments, results)
+        return results[0].read(int(np.prod(shape)), np.float32).reshape(shape)
+
+    return run
+
+
+# --- Axis-aligned maps: two matmuls ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_axis_aligned_maps_need_no_gather_and_match_keras(tmp_path, interpolation, fill):
+    """Non-square, to another size, by turns in all but interpolation and fill mode."""
+    number = INTERPOLATIONS.index(interpolation) + list(FILLS).index(fill)
+    family = ("translation", "attention")[number % 2]
+    channels = 2 if fill == "fill_values" else 1 + number % 3
+    batch = (1, 3)[number // 2 % 2]
+    size = (11, 7) if number % 3 else (6, 13)
+    path = tmp_path / "warp.tflite"
+    report = check(path, family, interpolation, fill, size, batch, bool(number % 2), channels=channels)
+    assert "GATHER" not in report.ops
+
+
+@pytest.mark.parametrize("family", ["translation", "attention"])
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_axis_aligned_maps_of_64_pixels_need_no_gather(tmp_path, family, interpolation):
+    path = tmp_path / "warp.tflite"
+    report = check(path, family, interpolation, "constant", (64, 64), 1, channels=1, output_size=None)
+    assert not [op for op in report.ops if "GATHER" in op]
+    assert report.ops["BATCH_MATMUL"] == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "batch"), [((160, 224), 3, 1), ((20, 28), 16, 2), ((20, 28), 1, None)]
+)
+def test_axis_aligned_maps_gather_where_that_is_faster(tmp_path, size, channels, batch):
+    path = tmp_path / "warp.tflite"
+    report = check(path, "attention", "bilinear", "reflect", size, batch, channels=channels)
+    assert report.ops["GATHER"] == 4
+
+
+# --- Robust ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("family", "arguments"),
+    [
+        ("affine", {}),
+        ("affine", {"batch_size": 3}),
+        ("affine", {"batch_size": 3, "target": "gpu"}),
+        ("affine", {"quantization": "float16"}),
+        ("translation", {"batch_size": 3}),
+        ("attention", {"batch_size": 3, "target": "gpu"}),
+    ],
+)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
+    tmp_path, interpolation, family, arguments
+):
+    for fill in ("fill_value", "mirror", ["nearest", "reflect", "wrap"][len(arguments)]):
+        model = warp(family, (7, 6), fill, interpolation=interpolation)
+        export.export_tflite(model, tmp_path / "warp.tflite", **arguments)
+        run = lite(tmp_path / "warp.tflite")
+        for value, column in STRANGE_PARAMS:
+            feed = inputs(model, 3)
+            feed["params"][1, column % feed["params"].shape[1]] = value
+            assert difference(model, run, feed) <= ATOL, (fill, value, column)
+
+
+# --- The file --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sizes(tmp_path_factory):
+    """Bytes of files of one affine warp of three channels, by side and kind of batch."""
+    path = tmp_path_factory.mktemp("sizes") / "warp.tflite"
+    result = {}
+    for side, batch in ((224, 1), (224, None), (1024, 1)):
+        # Random images of 1024 pixels would take longer to compare than to convert.
+        keras.utils.clear_session()  # names of tensors count: "functional_125" in each of them
+        images, params = keras.Input((side, side, 3), name="images"), keras.Input((6,), name="params")
+        model = keras.Model([images, params], keras_stn.Warp()([images, params]))
+        samples = [np.zeros((1, side, side, 3)), [transforms.Affine().identity_params]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
+            result[side, batch] = export.export_tflite(
+                model, path, samples=samples, batch_size=batch
+            ).size
+        assert result[side, batch] == path.stat().st_size
+    return result
+
+
+def test_one_warp_is_a_small_file(sizes):
+    assert sizes[224, 1] <= 13_000
+    assert sizes[224, None] <= 17_000
+    assert sizes[1024, 1] <= 20_000
+
+
+def test_files_grow_with_the_sides_and_not_with_the_area(sizes):
+    more_steps = 2 * (1024 - 224)  # a float32 each; a grid would take 16 MB
+    assert sizes[1024, 1] - sizes[224, 1] <= 4 * more_steps + 200
+
+
+def test_names_are_those_of_the_model(tmp_path):
+    left, right = keras.Input((6, 7, 1), name="left"), keras.Input((6, 7, 1), name="right")
+    moved = keras_stn.SpatialTransformer("dense", "translation")(left)
+    outputs = {"sum": moved + right, "moved": moved, "difference": moved - right}
+    model = keras.Model({"right": right, "left": left}, outputs)
+    report = export.export_tflite(model, tmp_path / "model.tflite")
+    rng = np.random.default_rng(0)
+    feed = {name: rng.random((2, 6, 7, 1)).astype("float32") for name in ("left", "right")}
+    expected, actual = model(feed), lite(tmp_path / "model.tflite", every=True)(feed)
+    assert set(actual) == set(expected) == set(report.accuracy)
+    for name, array in actual.items():
+        np.testing.assert_allclose(array, expected[name], atol=ATOL, rtol=0)
+    assert report.max_error <= ATOL
+
+
+def test_transformers_in_a_row_and_channels_first_export(tmp_path):
+    model = keras.Sequential(
+        [
+            keras.Input((8, 12, 3)),
+            keras_stn.SpatialTransformer("dense", "rotation", interpolation="bicubic"),
+            keras.layers.Conv2D(4, 3),
+            keras_stn.SpatialTransformer("dense", fill_mode="wrap"),
+        ]
+    )
+    assert export.export_tflite(model, tmp_path / "model.tflite").ops["GATHER"] == 16 + 4
+    images, params = keras.Input((3, 12, 10)), keras.Input((6,))
+    layer = keras_stn.Warp(data_format="channels_first")
+    model = keras.Model([images, params], layer([images, params]))
+    assert export.export_tflite(model, tmp_path / "model.tflite").max_error <= ATOL
+
+
+def test_batch_size_fixes_the_batch(tmp_path):
+    export.export_tflite(warp(), tmp_path / "warp.tflite", batch_size=4)
+    assert lite(tmp_path / "warp.tflite")(inputs(warp(), 4)).shape == (4, 5, 9, 2)
+    assert export.check_tflite(tmp_path / "warp.tflite", "micro") == []
+
+
+def test_timed_report_says_what_was_done(tmp_path):
+    path = tmp_path / "digits.tflite"
+    report = export.export_tflite(small_digits_model(), path)
+    assert report.format == "TFLite"
+    assert report.size == path.stat().st_size
+    assert report.latency_ms > 0
+    assert report.max_error == max(error for error, _ in report.accuracy.values())
+    assert report.psnr == min(psnr for _, psnr in report.accuracy.values())
+    # Scores are sums of a thousand products of about 1, on params that differ in the last bit.
+    assert report.max_error <= 1e-5
+    words = " ".join(str(report).split())
+    for word in (f"{report.size:,} bytes", "GATHER 4", "latency", *report.accuracy, "dB"):
+        assert word in words
+    assert path.name in "".join(str(report).split())  # a long path goes over several lines
+    assert any("gpu, micro: " in finding for finding in report.findings)  # the batch is open
+
+
+# --- What goes wrong -------------------------------------------------------------------------------
+
+
+def test_error_above_the_bound_raises_and_leaves_no_file(tmp_path):
+    images = keras.Input((6, 7, 1), name="images")
+    model = keras.Model(images, keras.layers.Conv2D(3, 3, activation="tanh")(images))
+    with raises("within 1e-30", "Give max_error", "Received: an error of"):
+        export.export_tflite(model, tmp_path / "model.tflite", max_error=1e-30)
+    with raises("keep a PSNR of 500 dB", "Give min_psnr", "Received: "):
+        export.export_tflite(model, tmp_path / "model.tflite", quantization="float16", min_psnr=500)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_default_bound_would_catch_a_thousandth_of_a_pixel(tmp_path, monkeypatch):
+    true = export.tflite._samplers.for_cpu
+
+    def shifted(images, coordinates, *how):
+        return true(images, coordinates + 1e-3, *how)
+
+    monkeypatch.setattr(export.tflite._samplers, "for_cpu", shifted)
+    with raises("model must give the same numbers in LiteRT"):
+        export.export_tflite(warp(), tmp_path / "warp.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_there_survives_a_failed_write(tmp_path, monkeypatch):
+    path = tmp_path / "warp.tflite"
+    path.write_bytes(b"before")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        export.export_tflite(warp(), path)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_op_that_tflite_lacks_raises_and_is_named(tmp_path):
+    with raises("what TFLite has builtin ops for", "MatrixInverse"):
+        export.export_tflite(inverse_model(), tmp_path / "model.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"quantization": "float"}, ("quantization must be one of", "Did you mean 'float16'")),
+        ({"quantization": "int8"}, ("representative_dataset must be given", "Received: ")),
+        ({"target": "npu"}, ("target must be one of", "Received: target='npu'")),
+        ({"batch_size": 0}, ("batch_size must be a positive integer", "Received: batch_size=0")),
+        ({"max_error": -1}, ("max_error must be a positive number", "Received: max_error=-1")),
+        ({"min_psnr": "high"}, ("min_psnr must be a positive number", "Received: min_psnr='high'")),
+        ({"samples": np.zeros((2, 3))}, ("samples must be one array for each input", r"\(2, 3\)")),
+        ({"samples": {"image": 0}}, ("samples must have the names of the inputs", "'image'")),
+    ],
+)
+def test_invalid_argument(tmp_path, arguments, words):
+    with raises(*words):
+        export.export_tflite(warp(), tmp_path / "warp.tflite", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_invalid_model_and_path(tmp_path):
+    with raises("model must be a Keras model with known inputs", "Received: model="):
+        export.export_tflite(keras_stn.SpatialTransformer(), tmp_path / "model.tflite")
+    for path in (tmp_path / "nowhere" / "model.tflite", tmp_path):
+        with raises("path must be a file in a folder that exists", "Received: path="):
+            export.export_tflite(warp(), path)
+    with raises("known size for target=", "'images' of shape"):
+        export.export_tflite(warp(size=(None, 7)), tmp_path / "warp.tflite", target="gpu")
+
+
+@pytest.mark.parametrize(
+    ("missing", "arguments"),
+    [("ai_edge_litert", {})] + [("ai_edge_quantizer", {"quantization": q}) for q in ("float16", "int8")],
+)
+def test_missing_extra_names_the_command(tmp_path, monkeypatch, missing, arguments):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else True)
+    with pytest.raises(ImportError, match=rf'needs {missing}: pip install "keras-stn\[export\]"'):
+        export.export_tflite(warp(), tmp_path / "warp.tflite", **arguments)
+    if missing == "ai_edge_litert":
+        with pytest.raises(ImportError, match=r"keras-stn\[export\]"):
+            export.check_tflite(tmp_path / "warp.tflite")
