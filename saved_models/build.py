@@ -72,6 +72,14 @@ def test_error(model: keras.Model, digits: demo.Digits) -> float:
     return float(np.mean(scores.argmax(axis=1) != digits.y_test))
 
 
+def misread_on_device(path: Path, digits: demo.Digits) -> float:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(path), num_threads=1).get_signature_runner()
+    answers = [runner(image=image[None])["scores"].argmax() for image in test_images(digits)]
+    return float(np.mean(answers != digits.y_test))
+
+
 def test_images(digits: demo.Digits) -> np.ndarray:
     return demo.distort(digits.x_test, np.random.default_rng((SEED, 2)))
 
@@ -125,18 +133,21 @@ def write_readme(out: Path, reports: dict, digits: demo.Digits, error: float) ->
         f"{name} {importlib.metadata.version(name)}" for name in ("keras", "tensorflow", "numpy")
     )
     rows = [
-        "| file | what | bytes | may differ by | differs by | ms | sha256 |",
-        "|---|---|---|---|---|---|---|",
+        "| file | what | bytes | may differ by | differs by | PSNR | misread | ms | sha256 |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for file, (what, (why, *bounds)) in FORMS.items():
         report = reports.get(file)
-        errors, latency = "", ""
+        errors = psnr = misread = latency = ""
+        if file.endswith(".tflite"):
+            misread = f"{100 * misread_on_device(out / file, digits):.1f} %"
+            psnr = f"{report.accuracy['warped'].psnr:.0f} dB"
         if report is not None:
             errors = ", ".join(f"{report.accuracy[name].max_error:.1g}" for name in OUTPUTS)
             latency = f"{report.latency_ms:.3f}" if report.latency_ms else ""
         allowed = f"{', '.join(f'{bound:g}' for bound in bounds)} ({why})"
-        cells = file, what, f"{size(out / file):,}", allowed, errors, latency, f"`{sha256(out / file)}`"
-        rows.append(f"| {' | '.join(cells)} |")
+        cells = file, what, f"{size(out / file):,}", allowed, errors, psnr, misread, latency
+        rows.append(f"| {' | '.join(cells)} | `{sha256(out / file)}` |")
     golden = size(out / "golden.npz")
     total = golden + sum(size(out / file) for file in FORMS)
     text = TEXT.format(
@@ -179,8 +190,8 @@ python saved_models/build.py
 
 `golden.npz` ({golden:,} bytes) holds twenty test digits, their labels, and what the live Keras model
 makes of them. The table says how far `params`, `warped` and `scores` of each file may be from it, and
-how far they were when the file was written. Milliseconds are of one digit, on one thread of a CPU. All
-of it together: {total:,} bytes.
+how far they were when the file was written; PSNR is that of `warped`, misread the share of the test
+digits. Milliseconds are of one digit, on one thread of a CPU. All of it together: {total:,} bytes.
 
 {table}
 """
