@@ -51,7 +51,8 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
     gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
     samples = []
     batch = images.shape[0]
-    if batch is None:  # a trace that Keras makes for itself, beside the one that is converted
+    # ML Drift aborts on a split into one. None: a trace of Keras' own, beside the one that is converted.
+    if batch in (None, 1):
         return gather(images, coordinates, *how)
     for index, image in enumerate(tf.split(images, batch)):
         if isinstance(coordinates, tuple):

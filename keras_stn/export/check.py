@@ -56,6 +56,7 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         | `no-kernel` | gpu, micro | the runtime has no such op |
         | `gather-batch-dims`, `gather-index` | gpu | GATHER takes one int32 index of one axis |
         | `shrink-axis` | gpu | a slice that drops, adds or skips axes |
+        | `split-one` | gpu | a split into one part: aborts the process |
         | `rank` | gpu | a tensor of rank 5 or more |
         | `dynamic-shape` | gpu, micro | a size that is not known before the run |
         | `matmul-broadcast` | gpu | batches of different size: compiles, and is silently wrong |
@@ -143,6 +144,12 @@ def _shrink_axis(op: Operator) -> str | None:
     return None
 
 
+def _split_one(op: Operator) -> str | None:
+    if op.name in ("SPLIT", "SPLIT_V") and len(op.outputs) == 1:
+        return "splits into one part, which aborts the process; leave it out"
+    return None
+
+
 def _rank(op: Operator) -> str | None:
     rank = max((len(tensor.shape) for tensor in op.tensors), default=0)
     return f"holds a tensor of rank {rank}, and must have at most 4" if rank > 4 else None
@@ -205,6 +212,7 @@ RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
     ("gather-batch-dims", (GPU,), _gather_batch_dims),
     ("gather-index", (GPU,), _gather_index),
     ("shrink-axis", (GPU,), _shrink_axis),
+    ("split-one", (GPU,), _split_one),
     ("rank", (GPU,), _rank),
     ("dynamic-shape", (GPU, MICRO), _dynamic_shape),
     ("matmul-broadcast", (GPU,), _matmul_broadcast),
