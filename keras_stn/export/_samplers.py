@@ -50,7 +50,7 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
     """
     gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
     batch = images.shape[0]
-    if batch == 1:
+    if batch == 1:  # ML Drift aborts on a split into one
         return gather(images, coordinates, *how)
     samples = []
     for index, image in enumerate(tf.split(images, batch)):

@@ -63,7 +63,7 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         | `no-kernel` | gpu, micro | the runtime has no such op |
         | `gather-batch-dims`, `gather-index` | gpu | GATHER takes one int32 index of one axis |
         | `shrink-axis` | gpu | a slice that drops, adds or skips axes |
-        | `split-of-one` | gpu | a SPLIT of one part, on which LiteRT 2.3 aborts |
+        | `split-one` | gpu | a SPLIT of one part, on which LiteRT 2.3 aborts |
         | `rank` | gpu | a tensor of rank 5 or more |
         | `dynamic-shape` | gpu, micro | a size that is not known before the run |
         | `matmul-broadcast` | gpu | batches of different size: compiles, and is silently wrong |
@@ -151,9 +151,10 @@ def _shrink_axis(op: Operator) -> str | None:
     return None
 
 
-def _split_of_one(op: Operator) -> str | None:
-    one = op.name in ("SPLIT", "SPLIT_V") and len(op.outputs) == 1
-    return "splits into a single part, on which the compiler aborts; leave it out" if one else None
+def _split_one(op: Operator) -> str | None:
+    if op.name in ("SPLIT", "SPLIT_V") and len(op.outputs) == 1:
+        return "splits into one part, which aborts the process; leave it out"
+    return None
 
 
 def _rank(op: Operator) -> str | None:
@@ -218,7 +219,7 @@ RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
     ("gather-batch-dims", (GPU,), _gather_batch_dims),
     ("gather-index", (GPU,), _gather_index),
     ("shrink-axis", (GPU,), _shrink_axis),
-    ("split-of-one", (GPU,), _split_of_one),
+    ("split-one", (GPU,), _split_one),
     ("rank", (GPU,), _rank),
     ("dynamic-shape", (GPU, MICRO), _dynamic_shape),
     ("matmul-broadcast", (GPU,), _matmul_broadcast),

@@ -1,0 +1,161 @@
+"""`check_tflite`: for each rule a file that breaks it, and files that break none."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from common import inverse_model, raises, warp
+
+from keras_stn import export
+from keras_stn.export.check import RULES, RUNTIMES
+
+
+def convert(function, *shapes, flex=False, custom=False):
+    """A function of float tensors as a TFLite file."""
+    specs = [tf.TensorSpec(shape) for shape in shapes]
+    traced = tf.function(function).get_concrete_function(*specs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module())
+    more = [tf.lite.OpsSet.SELECT_TF_OPS] if flex else []
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, *more]
+    converter.allow_custom_ops = custom
+    return converter.convert()
+
+
+def pixels(x):
+    """An index that no optimiser can fold."""
+    return tf.cast(x, tf.int32)
+
+
+def in_8_bits():
+    """A sampler whose coordinates are quantized, as all of a model is in TensorFlow's converter."""
+
+    def sample(images, params):
+        index = tf.cast(tf.round(tf.reshape(params, (-1,)) * 3 + 1), tf.int32)
+        return tf.gather(tf.reshape(images, (-1, 2)), tf.clip_by_value(index, 0, 11))
+
+    traced = tf.function(sample).get_concrete_function(
+        tf.TensorSpec((1, 3, 4, 2)), tf.TensorSpec((1, 5))
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    rng = np.random.default_rng(0)
+    converter.representative_dataset = lambda: (
+        [rng.random((1, 3, 4, 2), "float32"), rng.random((1, 5), "float32")] for _ in range(5)
+    )
+    return converter.convert()
+
+
+# rule: (op, runtimes, file)
+BROKEN = {
+    "flex": (
+        "FlexMatrixInverse",
+        RUNTIMES,
+        lambda: convert(tf.linalg.inv, (3, 3), flex=True),
+    ),
+    "custom": ("MatrixInverse", RUNTIMES, lambda: convert(tf.linalg.inv, (3, 3), custom=True)),
+    "no-kernel gpu": (
+        "GATHER_ND",
+        ("gpu",),
+        lambda: convert(lambda x, i: tf.gather_nd(x, pixels(i)), (3, 4), (5, 2)),
+    ),
+    "no-kernel micro": ("GELU", ("micro",), lambda: convert(tf.nn.gelu, (2, 3))),
+    "gather-batch-dims": (
+        "GATHER",
+        ("gpu",),
+        lambda: convert(lambda x, i: tf.gather(x, pixels(i), batch_dims=1), (2, 4, 3), (2, 5)),
+    ),
+    "gather-index": (
+        "GATHER",
+        ("gpu",),
+        lambda: convert(lambda x, i: tf.gather(x, pixels(i)), (4, 3), (2, 5)),
+    ),
+    "shrink-axis": ("STRIDED_SLICE", ("gpu",), lambda: convert(lambda x: x[:, 0], (2, 3))),
+    "split-one": ("SPLIT", ("gpu",), lambda: convert(lambda x: tf.split(x, 1), (2, 3))),
+    "rank": ("ADD", ("gpu",), lambda: convert(lambda x: x + 1, (1, 2, 3, 4, 5))),
+    "dynamic-shape": ("MUL", ("gpu", "micro"), lambda: convert(lambda x: 2 * x, (None, 3))),
+    "matmul-broadcast": ("BATCH_MATMUL", ("gpu",), lambda: convert(tf.matmul, (3, 2, 4), (1, 4, 5))),
+    "int8-sampler": ("GATHER", RUNTIMES, in_8_bits),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_file_that_breaks_a_rule_is_found(tmp_path, name):
+    rule = name.split()[0]
+    op, runtimes, content = BROKEN[name]
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content())
+    found = [f for f in export.check_tflite(path) if f.rule == rule and set(f.runtimes) <= set(runtimes)]
+    assert {(f.op, f.runtimes) for f in found} == {(op, runtimes)}
+    finding = found[0]
+    assert finding.where
+    assert finding.where in tensors(path)
+    assert str(finding).startswith(f"{op} at {finding.where!r}: {finding.message} (")
+    for runtime in RUNTIMES:
+        rules = [f.rule for f in export.check_tflite(path, runtime)]
+        assert (rule in rules) == (runtime in runtimes), runtime
+
+
+def tensors(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    return {tensor["name"] for tensor in Interpreter(str(path)).get_tensor_details()}
+
+
+def test_every_rule_has_a_file_that_breaks_it():
+    assert {name.split()[0] for name in BROKEN} == {rule for rule, _, _ in RULES}
+
+
+def test_every_rule_is_in_the_docstring():
+    for rule, _, _ in RULES:
+        assert f"`{rule}`" in export.check_tflite.__doc__
+
+
+def test_a_file_that_runs_everywhere_has_no_finding(tmp_path):
+    export.export_tflite(warp(fill="constant"), tmp_path / "warp.tflite", target="gpu")
+    assert export.check_tflite(tmp_path / "warp.tflite") == []
+    (tmp_path / "tanh.tflite").write_bytes(convert(tf.tanh, (2, 3)))
+    assert export.check_tflite(tmp_path / "tanh.tflite") == []
+
+
+def test_what_is_no_fault_is_not_found(tmp_path):
+    """Batches that are equal, and weights in 8 bits."""
+    path = tmp_path / "model.tflite"
+    for one, two in (((3, 2, 4), (3, 4, 5)), ((1, 2, 4), (1, 4, 5))):
+        path.write_bytes(convert(tf.matmul, one, two))
+        assert "matmul-broadcast" not in [f.rule for f in export.check_tflite(path)], (one, two)
+    images = keras.Input((8, 8, 1), name="images")
+    model = keras.Model(images, keras.layers.Conv2D(2, 3)(images))
+    export.export_tflite(model, path, quantization="dynamic")
+    assert export.check_tflite(path, "cpu") == []
+
+
+def test_findings_come_in_the_order_of_the_file(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(convert(lambda x: tf.tanh(x) * 2, (None, 3)))
+    assert [f.op for f in export.check_tflite(path)] == ["TANH", "MUL"]
+    assert export.check_tflite(path, "cpu") == []
+    assert len(export.check_tflite(str(path), ["gpu", "cpu"])) == 2
+
+
+def test_an_export_for_gpus_refuses_what_gpus_refuse(tmp_path):
+    images = keras.Input((6, 7, 1), name="images")
+    model = keras.Model(images, keras.ops.cumsum(keras.ops.expand_dims(images, 1), 1))
+    with raises("must consist of what the target runs", "rank 5"):
+        export.export_tflite(model, tmp_path / "model.tflite", target="gpu")
+    with raises("what TFLite has builtin ops for", "MatrixInverse"):
+        export.export_tflite(inverse_model(), tmp_path / "model.tflite", target="gpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_invalid_arguments(tmp_path):
+    path = tmp_path / "model.tflite"
+    with raises("path must be a TFLite file", "No such file"):
+        export.check_tflite(path)
+    for content in (b"", b"TFL3", b"PK\x03\x04 something else"):
+        path.write_bytes(content)
+        with raises("path must be a TFLite file", "something else"):
+            export.check_tflite(path)
+    path.write_bytes(convert(tf.tanh, (2, 3)))
+    for runtimes in ("npu", ("gpu", "npu")):
+        with raises("runtimes must be one of", "Received: runtimes='npu'"):
+            export.check_tflite(path, runtimes)
