@@ -10,9 +10,9 @@ which is eq. (3) of Jaderberg et al. (2015, arXiv:1506.02025) with a kernel of f
 differentiation of this sum gives eq. (6) and (7), with the derivative from the right at a pixel centre.
 
 The form of each line is chosen for what it becomes on a phone and under XLA: integers are computed and
-clipped in float (an int32 clip to 0..6 turns into a Relu6 that no TFLite kernel has), outside is
-masked by arithmetic (boolean masks cost two to three times as much), and pixels come from flat
-`tf.gather`s on axis 0 (GATHER_ND takes two to six times as long).
+clipped in float (an int32 clip to 0..6 turns into a Relu6 that no TFLite kernel has), a fill value
+stands in a frame around the image (a mask for each tap takes a third more operations), and pixels come
+from flat `tf.gather`s on axis 0 (GATHER_ND takes three to five times as long).
 """
 
 import contextlib

@@ -87,15 +87,19 @@ def matmuls(
 
     output[i, j] = sum over m, n of R[i, m] * image[m, n] * C[j, n], where R and C hold the weights of
     the taps: eq. (3) of Jaderberg et al. (2015), whose kernel is a product, on a grid that is one too.
+    Unlike with gathers, a pixel that is NaN shows in all of its row and column.
     """
     batch, height, width, channels = images.shape
     x, y = coordinates
     margin = 1 if fill_mode == "constant" and np.any(fill_value) else 0  # no weight adds nothing
     if margin:
         images = sampler.frame(images, fill_value)
-    how = interpolation, fill_mode, margin
-    columns = _weights(x, width, *how)  # (batch, W, w)
-    rows = _weights(y, height, *how)  # (batch, h, H)
+    pixels = tf.range(-margin, width + margin, dtype=x.dtype)
+    columns = _weights(
+        x, tf.reshape(pixels, (1, -1, 1)), width, interpolation, fill_mode
+    )  # (batch, W, w)
+    pixels = tf.range(-margin, height + margin, dtype=y.dtype)
+    rows = _weights(y, tf.reshape(pixels, (1, 1, -1)), height, interpolation, fill_mode)  # (batch, h, H)
     height, width = height + 2 * margin, width + 2 * margin
     lines = tf.matmul(rows, tf.reshape(images, (batch, height, width * channels)))
     if channels > 1:  # the channels to the rows, so that the columns stand last
@@ -109,10 +113,10 @@ def matmuls(
     return tf.reshape(sampled, (batch, y.shape[1], x.shape[2], channels))
 
 
-def _weights(coordinate: Tensor, size: int, interpolation: str, fill_mode: str, margin: int) -> Tensor:
-    """The weight of each pixel of an axis at each point; pixels take the axis that is 1."""
-    pixels = tf.range(-margin, size + margin, dtype=coordinate.dtype)
-    pixels = tf.reshape(pixels, (1, -1, 1) if coordinate.shape[1] == 1 else (1, 1, -1))
+def _weights(
+    coordinate: Tensor, pixels: Tensor, size: int, interpolation: str, fill_mode: str
+) -> Tensor:
+    """The weight of each of the `pixels` of an axis at each coordinate, which they broadcast with."""
     if interpolation == "bilinear" and fill_mode != "wrap":
         # Eq. (5) of Jaderberg et al.: the tent around the point, for both taps at once.
         return _tent(sampler.settle(coordinate, size, interpolation, fill_mode) - pixels)

@@ -2,7 +2,6 @@
 
 import collections
 import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -59,10 +58,21 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
         ops = _ops(folder)
         accuracy = _compare(folder, signature, arrays)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(folder, path)
+        _replace(path, folder, Path(partial) / "before")
     return Report(str(path), "SavedModel", size, ops, [], accuracy)
+
+
+def _replace(path: Path, folder: Path, before: Path) -> None:
+    """Put `folder` in the place of `path`; what was there stays there if that fails."""
+    existed = path.exists()
+    if existed:
+        os.replace(path, before)
+    try:
+        os.replace(folder, path)
+    except OSError:
+        if existed:
+            os.replace(before, path)
+        raise
 
 
 def write(model: keras.Model, function: Any, folder: Path) -> None:
