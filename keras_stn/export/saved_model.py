@@ -1,8 +1,6 @@
 """SavedModel: `export_saved_model`."""
 
 import collections
-import os
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -59,9 +57,7 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
         ops = _ops(folder)
         accuracy = _compare(folder, signature, arrays)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(folder, path)
+        _files.move_whole(folder, path)
     return Report(str(path), "SavedModel", size, ops, [], accuracy)
 
 
