@@ -40,3 +40,16 @@ def folder(path: Any) -> Path:
     if path.is_file() or not path.absolute().parent.is_dir():
         raise ValueError(f"path must be a folder, in one that exists. Received: path={str(path)!r}.")
     return path
+
+
+def move_whole(new: Path, path: Path) -> None:
+    """Put the folder `new` in the place of `path`, which keeps what is there if that fails."""
+    before = new.with_name("before")
+    if path.exists():
+        os.replace(path, before)
+    try:
+        os.replace(new, path)
+    except OSError:
+        if before.exists():
+            before.rename(path)
+        raise

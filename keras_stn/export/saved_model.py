@@ -1,7 +1,10 @@
 """SavedModel: `export_saved_model`."""
 
 import collections
+<<<<<<< HEAD
 import os
+=======
+>>>>>>> tflite-tests
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -58,7 +61,11 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
         ops = _ops(folder)
         accuracy = _compare(folder, signature, arrays)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+<<<<<<< HEAD
         _replace(path, folder, Path(partial) / "before")
+=======
+        _files.move_whole(folder, path)
+>>>>>>> tflite-tests
     return Report(str(path), "SavedModel", size, ops, [], accuracy)
 
 

@@ -407,7 +407,18 @@ SOME = [case for case in MODELS if case.id in _SOME]
 
 # Public callables that are no layer, network or function of tensors, and the file that tests them.
 TESTED_ELSEWHERE = {
-    "export_onnx": "tests/export/test_onnx.py",
+    **{
+        f"{front}{name}": f"tests/export/{file}.py"
+        for front in ("", "export.")
+        for name, file in {
+            "check_tflite": "test_check_tflite",
+            "export_onnx": "test_onnx",
+            "export_saved_model": "test_saved_model",
+            "export_tflite": "test_tflite",
+        }.items()
+    },
+    "export.Finding": "tests/export/test_check_tflite.py",
+    "export.Report": "tests/export/test_tflite.py",
     "visualize.plot_warps": "tests/test_visualize.py",
     "visualize.sampling_quadrilateral": "tests/test_visualize.py",
 }
