@@ -1,10 +1,6 @@
 """SavedModel: `export_saved_model`."""
 
 import collections
-<<<<<<< HEAD
-import os
-=======
->>>>>>> tflite-tests
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -61,25 +57,8 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
         ops = _ops(folder)
         accuracy = _compare(folder, signature, arrays)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-<<<<<<< HEAD
-        _replace(path, folder, Path(partial) / "before")
-=======
         _files.move_whole(folder, path)
->>>>>>> tflite-tests
     return Report(str(path), "SavedModel", size, ops, [], accuracy)
-
-
-def _replace(path: Path, folder: Path, before: Path) -> None:
-    """Put `folder` in the place of `path`; what was there stays there if that fails."""
-    existed = path.exists()
-    if existed:
-        os.replace(path, before)
-    try:
-        os.replace(folder, path)
-    except OSError:
-        if existed:
-            os.replace(before, path)
-        raise
 
 
 def write(model: keras.Model, function: Any, folder: Path) -> None:
