@@ -27,6 +27,11 @@ class Finding(NamedTuple):
         where: The name of the tensor that it makes.
         runtimes: Those that refuse it, of "cpu", "gpu" and "micro".
         message: What is wrong, and what takes its place.
+
+    Example:
+        >>> import keras_stn
+        >>> str(keras_stn.export.Finding("no-kernel", "GELU", "model/gelu", ("micro",), "has no kernel"))
+        "GELU at 'model/gelu': has no kernel (micro)"
     """
 
     rule: str

@@ -18,7 +18,7 @@ class Report:
 
     Printed, it is a table; `rich.print` shows it in colour.
 
-    Attributes:
+    Args:
         path: The file, or the folder of a SavedModel.
         format: `"SavedModel"`, `"TFLite"` or `"ONNX"`, with what was asked for: `"TFLite int8"`.
         size: Bytes.
@@ -34,8 +34,8 @@ class Report:
         >>> images = keras.Input((8, 12, 1), name="images")
         >>> model = keras.Model(images, keras_stn.SpatialTransformer("dense", name="upright")(images))
         >>> report = keras_stn.export_tflite(model, "upright.tflite")
-        >>> report.max_error < 1e-5, report.ops["GATHER"], report.size < 25_000
-        (True, 4, True)
+        >>> isinstance(report, keras_stn.export.Report), report.max_error < 1e-5, report.ops["GATHER"]
+        (True, True, 4)
     """
 
     path: str

@@ -407,7 +407,17 @@ SOME = [case for case in MODELS if case.id in _SOME]
 
 # Public callables that are no layer, network or function of tensors, and the file that tests them.
 TESTED_ELSEWHERE = {
+    "check_tflite": "tests/export/test_check_tflite.py",
     "export_onnx": "tests/export/test_onnx.py",
+    "export_saved_model": "tests/export/test_saved_model.py",
+    "export_tflite": "tests/export/test_tflite.py",
+    "export.Accuracy": "tests/export/test_tflite.py",
+    "export.Finding": "tests/export/test_check_tflite.py",
+    "export.Report": "tests/export/test_tflite.py",
+    "export.check_tflite": "tests/export/test_check_tflite.py",
+    "export.export_onnx": "tests/export/test_onnx.py",
+    "export.export_saved_model": "tests/export/test_saved_model.py",
+    "export.export_tflite": "tests/export/test_tflite.py",
     "visualize.plot_warps": "tests/test_visualize.py",
     "visualize.sampling_quadrilateral": "tests/test_visualize.py",
 }
