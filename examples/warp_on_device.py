@@ -47,7 +47,7 @@ class Textbook(keras.layers.Layer):
         return output
 
 
-def export(shape, layer, path, family="affine"):
+def export(shape, layer, path, family="affine", **options):
     """Write a model of one layer, and return its inputs by their names."""
     images = keras.Input(shape, name="images")
     params = keras.Input(PARAMS[family].shape[1:], name="params")
@@ -58,7 +58,7 @@ def export(shape, layer, path, family="affine"):
     }
     write = keras_stn.export_onnx if path.suffix == ".onnx" else keras_stn.export_tflite
     # The textbook's coordinates have more roundings, and so an error of their own.
-    write(model, path, batch_size=1, samples=inputs, max_error=1e-3)
+    write(model, path, batch_size=1, samples=inputs, max_error=1e-3, **options)
     return inputs
 
 
@@ -106,7 +106,9 @@ def main():
                 file, export(shape, keras_stn.Warp("attention"), file, "attention")
             )
             file = file.with_suffix(".onnx")
-            runs["affine, ONNX Runtime"] = onnx(file, export(shape, keras_stn.Warp(), file))
+            for name, mode in (("GridSample", "grid_sample"), ("gathers", "gather")):
+                inputs = export(shape, keras_stn.Warp(), file, mode=mode)
+                runs[f"affine, ONNX {name}"] = onnx(file, inputs)
             results.append(medians(runs, 5 if arguments.smoke else 300))
     for name in results[0]:
         table.add_row(
@@ -114,7 +116,7 @@ def main():
         )
     Console().print(table)
 
-    _, axes = plt.subplots(figsize=(7, 2.6), layout="constrained")
+    _, axes = plt.subplots(figsize=(7, 3), layout="constrained")
     names = list(results[0])[::-1]
     for index, times in enumerate(results):
         speed = [times[TEXTBOOK] / times[name] for name in names]

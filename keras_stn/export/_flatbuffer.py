@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from typing import Any
 
 _QUANTIZED = {"INT8", "UINT8", "INT16", "INT4"}
@@ -89,6 +90,31 @@ def _read(content: bytes, path: str = "") -> tuple[Any, Any]:
             f"path must be a TFLite file. Received: path={path!r}, which is something else."
         )
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
+
+
+def without_scope(content: bytes, scope: str) -> bytes:
+    """A TFLite file whose tensors have the names that they have inside the model `scope`.
+
+    Keras counts models, so that a file would be the larger the later it was written: by 2 KB of 15.
+    """
+    model, _ = _read(content)
+    prefix = re.compile(rf"(^|;){re.escape(scope)}(_\d+)?/".encode())
+    for graph in model.subgraphs:
+        names = [prefix.sub(rb"\1", tensor.name) for tensor in graph.tensors]
+        if len(set(names)) < len(names):  # quantizers know tensors by name
+            return content
+        for tensor, name in zip(graph.tensors, names, strict=True):
+            tensor.name = name
+    return packed(model)
+
+
+def packed(model: Any) -> bytes:
+    """A ModelT of the schema as a file."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(0)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _op_name(code: Any, schema: Any) -> tuple[str, bool]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from keras_stn.export import _flatbuffer
+
 
 def float16(content: bytes) -> bytes:
     """A float file whose layers have their weights in float16."""
@@ -73,7 +75,6 @@ def _outputs_in_float(content: bytes) -> bytes:
     Where an output of the model also feeds a quantized layer, ai-edge-quantizer 0.10 lets the graph
     give the quantized tensor instead, and running the signature fails.
     """
-    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
@@ -82,6 +83,4 @@ def _outputs_in_float(content: bytes) -> bytes:
         graph.outputs = [
             index.get(graph.tensors[i].name.removesuffix(b"_quantized"), i) for i in graph.outputs
         ]
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return _flatbuffer.packed(model)

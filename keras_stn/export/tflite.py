@@ -107,6 +107,7 @@ def export_tflite(
         batches = _trace.batches(calibration, signature.specs, 1)
         examples = [_trace.named(batch, signature.specs) for batch in batches]
         content = _quantize.int8(content, examples)
+    content = _flatbuffer.without_scope(content, model.name)
     _refuse(check(content, ("cpu", "gpu") if target == "gpu" else ("cpu",)))
 
     runner = _litert.Runner(content)

@@ -417,6 +417,7 @@ TESTED_ELSEWHERE = {
             "export_tflite": "test_tflite",
         }.items()
     },
+    "export.Accuracy": "tests/export/test_tflite.py",
     "export.Finding": "tests/export/test_check_tflite.py",
     "export.Report": "tests/export/test_tflite.py",
     "visualize.plot_warps": "tests/test_visualize.py",

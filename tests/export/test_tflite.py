@@ -213,7 +213,6 @@ def sizes(tmp_path_factory):
     result = {}
     for side, batch in ((224, 1), (224, None), (1024, 1)):
         # Random images of 1024 pixels would take longer to compare than to convert.
-        keras.utils.clear_session()  # names of tensors count: "functional_125" in each of them
         images, params = keras.Input((side, side, 3), name="images"), keras.Input((6,), name="params")
         model = keras.Model([images, params], keras_stn.Warp()([images, params]))
         samples = [np.zeros((1, side, side, 3)), [transforms.Affine().identity_params]]
@@ -235,6 +234,16 @@ def test_one_warp_is_a_small_file(sizes):
 def test_files_grow_with_the_sides_and_not_with_the_area(sizes):
     more_steps = 2 * (1024 - 224)  # a float32 each; a grid would take 16 MB
     assert sizes[1024, 1] - sizes[224, 1] <= 4 * more_steps + 200
+
+
+def test_size_does_not_depend_on_the_name_of_the_model(tmp_path):
+    """Keras counts models: "functional_125" stood in the name of every tensor."""
+    model = warp()
+    named = keras.Model(model.inputs, model.outputs, name="a_name_of_some_more_letters_than_that")
+    sizes = [export.export_tflite(m, tmp_path / "warp.tflite").size for m in (model, named)]
+    assert sizes[0] == sizes[1]
+    findings = export.check_tflite(tmp_path / "warp.tflite", "gpu")
+    assert {finding.where.split("/")[0].rstrip("_123456789") for finding in findings} >= {"warped"}
 
 
 def test_names_are_those_of_the_model(tmp_path):

@@ -1,0 +1,172 @@
+"""Quantized TFLite files of the trained classifier of digits: smaller, and as good."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from common import lite, raises
+
+from keras_stn import demo, export
+from keras_stn.export import _accuracy, _flatbuffer, _litert, _trace
+from keras_stn.export.saved_model import write
+
+MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
+
+
+@pytest.fixture(autouse=True)
+def _untimed(monkeypatch):
+    monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Images (40, 40, 1) in; params, warped and scores out."""
+    return keras.saving.load_model(MODEL)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """A hundred images to learn ranges from, a thousand others, and their labels."""
+    data = demo.load_digits()
+    rng = np.random.default_rng(7)
+    learn, test = demo.distort(data.x_train[:100], rng), demo.distort(data.x_test, rng)
+    return learn, test, data.y_test
+
+
+@pytest.fixture(scope="module")
+def truth(model, digits):
+    """What Keras makes of the thousand."""
+    return {n: np.asarray(tensor) for n, tensor in outputs_of(model)(digits[1]).items()}
+
+
+def outputs_of(model):
+    signature = _trace.signature(model)
+    return lambda images: signature.call(tf.convert_to_tensor(images))
+
+
+def run(path, images):
+    """The outputs for all images, in the batch of the file."""
+    function = lite(path, every=True)
+    (name,) = model_inputs(path)
+    outputs = [function({name: images[i : i + 1]}) for i in range(len(images))]
+    return {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}
+
+
+def model_inputs(path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    return next(iter(Interpreter(str(path)).get_signature_list().values()))["inputs"]
+
+
+def accuracy(outputs, labels):
+    return np.mean(np.argmax(outputs["scores"], axis=-1) == labels)
+
+
+def warped_psnr(truth, outputs):
+    return _accuracy.measure(truth["warped"], outputs["warped"]).psnr
+
+
+@pytest.fixture(scope="module")
+def float_size(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("float") / "digits.tflite"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
+        return {n: export.export_tflite(model, path, batch_size=n).size for n in (1, None)}
+
+
+def test_float_file_keeps_the_numbers(model, digits, tmp_path):
+    report = export.export_tflite(model, tmp_path / "digits.tflite", samples=digits[1][:32])
+    # Scores are some tens; warped images follow params that differ in the last bit.
+    assert report.accuracy["warped"].max_error <= 1e-5
+    assert report.psnr >= 110
+
+
+@pytest.mark.parametrize(
+    ("quantization", "warped", "size"), [("float16", 70, 0.55), ("dynamic", 50, 0.35)]
+)
+def test_weights_alone_keep_warped_images(
+    model, digits, truth, float_size, tmp_path, quantization, warped, size
+):
+    learn, test, labels = digits
+    path = tmp_path / "digits.tflite"
+    report = export.export_tflite(model, path, quantization=quantization, samples=learn[:32])
+    assert report.format == f"TFLite {quantization}"
+    assert report.size <= size * float_size[None]
+    assert export.check_tflite(path, "cpu") == []
+    answer = run(path, test[:300])
+    expected = {name: array[:300] for name, array in truth.items()}
+    assert warped_psnr(expected, answer) >= warped
+    assert abs(accuracy(answer, labels[:300]) - accuracy(expected, labels[:300])) <= 0.01
+
+
+@pytest.mark.parametrize("batch_size", [1, None])
+def test_int8_keeps_accuracy_and_warped_images(model, digits, truth, float_size, tmp_path, batch_size):
+    learn, test, labels = digits
+    path = tmp_path / "digits.tflite"
+    report = export.export_tflite(
+        model, path, quantization="int8", representative_dataset=learn, batch_size=batch_size
+    )
+    assert report.format == "TFLite int8"
+    assert report.size <= 0.30 * float_size[batch_size]
+    assert export.check_tflite(path, "cpu") == []
+    answer = run(path, test)
+    assert accuracy(truth, labels) - accuracy(answer, labels) <= 0.01
+    assert warped_psnr(truth, answer) >= 42
+
+
+def test_float16_leaves_the_sampler_in_float32(model, tmp_path):
+    """A constant of a coordinate in float16 is 0.05 pixels off at 224."""
+    export.export_tflite(model, tmp_path / "digits.tflite", quantization="float16")
+    operators = _flatbuffer.operators((tmp_path / "digits.tflite").read_bytes())
+    readers = {
+        reader.name
+        for operator in operators
+        if operator.name == "DEQUANTIZE"
+        for reader in operators
+        if operator.outputs[0].index in [tensor.index for tensor in reader.inputs]
+    }
+    assert readers <= {"CONV_2D", "FULLY_CONNECTED"}
+    assert "CONV_2D" in readers
+
+
+def test_representative_dataset_may_be_a_function(model, digits, tmp_path):
+    learn, _, _ = digits
+    (name,) = (spec.name for spec in _trace.signature(model).specs)
+    sizes = [
+        export.export_tflite(
+            model, tmp_path / "digits.tflite", quantization="int8", representative_dataset=data
+        ).size
+        for data in (lambda: ([image[None]] for image in learn[:20]), {name: learn[:20]}, learn[:20])
+    ]
+    assert len(set(sizes)) == 1
+
+
+def test_all_of_a_model_in_int8_collapses_and_is_found(model, digits, truth, tmp_path):
+    """TensorFlow's own full integer quantization, which is why there is another here."""
+    learn, test, labels = digits
+    path = tmp_path / "naive.tflite"
+    write(model, _trace.signature(model, 1), tmp_path / "saved_model")
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved_model"))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([image[None]] for image in learn)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    path.write_bytes(converter.convert())
+    answer = run(path, test)
+    assert warped_psnr(truth, answer) < 20
+    assert accuracy(truth, labels) - accuracy(answer, labels) > 0.30
+    found = [finding for finding in export.check_tflite(path, "cpu") if finding.rule == "int8-sampler"]
+    assert {finding.op for finding in found} == {"GATHER"}
+
+
+def test_a_file_that_is_too_far_off_is_not_written(model, digits, tmp_path):
+    with raises("keep a PSNR of 90 dB when quantized", "Give min_psnr", "Received: "):
+        export.export_tflite(
+            model,
+            tmp_path / "digits.tflite",
+            quantization="int8",
+            representative_dataset=digits[0][:5],
+            min_psnr=90,
+        )
+    assert list(tmp_path.iterdir()) == []
