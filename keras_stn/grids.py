@@ -16,12 +16,40 @@ turns come out as the very pixels rather than within a rounding error of them.
 Sizes are Python integers where the shape is static and scalar int32 tensors where it is not.
 """
 
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
 
 Size = Any  # int, or a scalar int32 tensor
 Tensor = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Pixel coordinates x and y as a sum that is exact in float16: (2, batch, height, width) each.
+
+    float16 holds whole numbers up to 2048, but a coordinate of 400 only to a quarter of a pixel.
+    """
+
+    whole: Tensor
+    rest: Tensor  # a few pixels
+
+
+_split: contextvars.ContextVar[bool] = contextvars.ContextVar("split", default=False)
+
+
+@contextlib.contextmanager
+def split_pixels() -> Iterator[None]:
+    """Within this context `affine_pixels` gives `Split` coordinates: for what may run in float16."""
+    token = _split.set(True)
+    try:
+        yield
+    finally:
+        _split.reset(token)
 
 
 def image_size(images: Tensor) -> tuple[Size, Size]:
@@ -136,8 +164,37 @@ def affine_pixels(
     height, width = output_size
     scale, offset = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
     shape = (2, 1, 1, 3)
-    theta = _rows(theta) * tf.reshape(scale, shape) + tf.reshape(offset, shape)
-    return _apply(theta, steps(width, theta.dtype), steps(height, theta.dtype))
+    xs, ys = steps(width, theta.dtype), steps(height, theta.dtype)
+    scaled = _rows(theta) * tf.reshape(scale, shape)
+    if _split.get():
+        return _apply_split(scaled, xs, ys, tf.reshape(offset, shape))
+    return _apply(scaled + tf.reshape(offset, shape), xs, ys)
+
+
+def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split:
+    """`_apply(theta + middle, xs, ys)`, with what takes many bits done on the axes alone."""
+    to_x, to_y, offset = tf.split(theta, 3, axis=3)
+    whole, rest = _product(to_y, ys)
+    for term in (offset, tf.split(middle, 3, axis=3)[2]):
+        whole, rest = whole + tf.floor(term), rest + (term - tf.floor(term))
+    rows = (2, -1, tf.size(ys), 1)
+    column_whole, column_rest = _product(to_x, xs)
+    return Split(column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows))
+
+
+def _product(slope: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
+    """slope * axis as (whole, rest), right to 1/256 of a pixel in float16 up to a size of 1024.
+
+    Both factors are cut in two, into parts of so few bits that three of the products are exact but for
+    the one with the small part of the slope, which is small itself.
+    """
+    coarse = tf.floor(slope * 32 + 0.5)  # of 1/32: exact
+    far = tf.floor(axis / 16 + 0.5)
+    near = axis - 16 * far  # -8 to 8
+    parts = coarse * far * 0.5, coarse * near / 32, (slope - coarse / 32) * axis
+    whole = [tf.floor(part) for part in parts]
+    rest = [part - floor for part, floor in zip(parts, whole, strict=True)]
+    return whole[0] + whole[1] + whole[2], rest[0] + rest[1] + rest[2]
 
 
 def axis_aligned_pixels(

@@ -122,6 +122,8 @@ def _output_shape(batch: Any, coordinates: Tensor, channels: Any) -> tuple[Any, 
     if isinstance(coordinates, tuple):
         x, y = (_shape(axis) for axis in coordinates)
         return batch, y[1], x[2], channels
+    if isinstance(coordinates, grids.Split):
+        coordinates = coordinates.whole
     return batch, *_shape(coordinates)[2:], channels
 
 
@@ -158,6 +160,8 @@ def taps(
     `pixel` is a whole float in [0, size - 1]; for fill_mode="constant", -1 and size are the frame.
     """
     height, width = image_size
+    if isinstance(coordinates, grids.Split) and interpolation == "nearest":
+        coordinates = coordinates.whole + coordinates.rest  # ties to even must see the sum
     if isinstance(coordinates, tuple):
         x, y = coordinates
         return (
@@ -177,23 +181,32 @@ def taps_along(
     coordinate: Tensor, size: Any, interpolation: str, fill_mode: str
 ) -> list[tuple[Tensor, Tensor]]:
     """`taps` along one axis, or along both where `coordinate` and `size` are stacked."""
-    size = tf.cast(size, coordinate.dtype)
     kernel, reach = _KERNELS[interpolation]
-    coordinate = _within_reach(coordinate, size, reach, fill_mode)
     extend = _EXTENSIONS.get(fill_mode)
-    if extend is not None and interpolation == "nearest":
-        # Ties are broken inside the image, as PyTorch and ONNX do: extend first, then round.
-        coordinate = extend(coordinate, size)
-    position, weights = kernel(coordinate)
+    if isinstance(coordinate, grids.Split):
+        whole, rest = coordinate.whole, coordinate.rest
+        size = tf.cast(size, whole.dtype)
+        up = tf.floor(rest)
+        whole = _within_reach(whole + up, size, reach + 1, fill_mode)
+        position, weights = kernel(_guard(rest - up, 0, 1))
+        position += whole
+    else:
+        size = tf.cast(size, coordinate.dtype)
+        coordinate = _within_reach(coordinate, size, reach, fill_mode)
+        if extend is not None and interpolation == "nearest":
+            # Ties are broken inside the image, as PyTorch and ONNX do: extend first, then round.
+            coordinate = extend(coordinate, size)
+        position, weights = kernel(coordinate)
     if extend is not None:
         return [(extend(position + offset, size), weight) for offset, weight in weights]
     low, high = _ends(size, fill_mode)
+    split = isinstance(coordinate, grids.Split)
     taps = []
     for offset, weight in weights:
         pixel = position + offset if offset else position
-        if offset < reach:  # it may be below the low end
+        if offset < reach or split:  # it may be below the low end
             pixel = tf.maximum(pixel, low)
-        if offset > -reach:
+        if offset > -reach or split:
             pixel = tf.minimum(pixel, high)
         taps.append((pixel, weight))
     return taps

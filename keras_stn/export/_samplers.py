@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import sampler
+from keras_stn import grids, sampler
 
 Tensor = Any
 
@@ -45,8 +45,8 @@ def for_cpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
 def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
     """Gathers with an index in int32 throughout, image by image.
 
-    GPUs may compute in float16, which holds no index above 2048. And ML Drift, the compiler behind the
-    GPU accelerator, fails on the broadcasts of a batch.
+    GPUs may compute in float16, which holds no index above 2048; `grids.split_pixels` does the same for
+    coordinates. And ML Drift, the compiler behind the GPU accelerator, fails on the broadcasts of a batch.
     """
     gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
     batch = images.shape[0]
@@ -54,8 +54,12 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
         return gather(images, coordinates, *how)
     samples = []
     for index, image in enumerate(tf.split(images, batch)):
+        of_image: Any
         if isinstance(coordinates, tuple):
-            of_image: Any = tuple(tf.split(axis, batch)[index] for axis in coordinates)
+            of_image = tuple(tf.split(axis, batch)[index] for axis in coordinates)
+        elif isinstance(coordinates, grids.Split):
+            parts = coordinates.whole, coordinates.rest
+            of_image = grids.Split(*(tf.split(part, batch, axis=1)[index] for part in parts))
         else:
             of_image = tf.split(coordinates, batch, axis=1)[index]
         samples.append(gather(image, of_image, *how))

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, grids
 from keras_stn.export import _accuracy, _files, _flatbuffer, _litert, _quantize, _samplers, _trace
 from keras_stn.export.check import check
 from keras_stn.export.report import Report
@@ -161,7 +161,11 @@ def _convert(
     with tempfile.TemporaryDirectory() as folder:
         form = _samplers.for_gpu if target == "gpu" else _samplers.for_cpu
         with _samplers.in_form(form) as uses:
-            function = _trace.traced(_with_own_outputs(signature) if target == "gpu" else signature)
+            if target == "gpu":
+                with grids.split_pixels():
+                    function = _trace.traced(_with_own_outputs(signature))
+            else:
+                function = _trace.traced(signature)
         write(model, function, Path(folder))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         # Not Keras' model.export(format="litert"), which lets TensorFlow ops in without a word.
