@@ -45,8 +45,8 @@ def for_cpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
 def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
     """Gathers with an index in int32 throughout, image by image.
 
-    GPUs may compute in float16, which holds no index above 2048; `grids.split_pixels` does the same for
-    coordinates. And ML Drift, the compiler behind the GPU accelerator, fails on the broadcasts of a batch.
+    GPUs may compute in float16, which holds no index above 2048 (nor coordinates: `grids.split_pixels`).
+    And ML Drift, the compiler behind the GPU accelerator, fails on the broadcasts of a batch.
     """
     gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
     batch = images.shape[0]
