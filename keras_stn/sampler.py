@@ -186,10 +186,10 @@ def taps_along(
     if isinstance(coordinate, grids.Split):
         whole, rest = coordinate.whole, coordinate.rest
         size = tf.cast(size, whole.dtype)
+        rest = tf.where(tf.abs(rest) < _FAR, rest, tf.zeros_like(rest))  # it is NaN where whole is inf
         up = tf.floor(rest)
-        whole = _within_reach(whole + up, size, reach + 1, fill_mode)
-        position, weights = kernel(_guard(rest - up, 0, 1))
-        position += whole
+        position, weights = kernel(rest - up)
+        position += _within_reach(whole + up, size, reach + 1, fill_mode)
     else:
         size = tf.cast(size, coordinate.dtype)
         coordinate = _within_reach(coordinate, size, reach, fill_mode)
