@@ -179,7 +179,11 @@ def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split
         whole, rest = whole + tf.floor(term), rest + (term - tf.floor(term))
     rows = (2, -1, tf.size(ys), 1)
     column_whole, column_rest = _product(to_x, xs)
-    return Split(column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows))
+    whole, rest = column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows)
+    # Infinity less its floor is no number: what is far away, or none to begin with, stays what it is.
+    plain = _apply(theta + middle, xs, ys)
+    near = tf.abs(plain) < 2.0**20
+    return Split(tf.where(near, whole, plain), tf.where(near, rest, tf.zeros_like(rest)))
 
 
 def _product(slope: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:

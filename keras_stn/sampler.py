@@ -186,7 +186,6 @@ def taps_along(
     if isinstance(coordinate, grids.Split):
         whole, rest = coordinate.whole, coordinate.rest
         size = tf.cast(size, whole.dtype)
-        rest = tf.where(tf.abs(rest) < _FAR, rest, tf.zeros_like(rest))  # it is NaN where whole is inf
         up = tf.floor(rest)
         position, weights = kernel(rest - up)
         position += _within_reach(whole + up, size, reach + 1, fill_mode)
