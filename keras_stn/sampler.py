@@ -149,9 +149,6 @@ def _index_dtype(batch: Any, height: Any, width: Any) -> tf.DType:
     return tf.int32
 
 
-# --- Taps ----------------------------------------------------------------------------------------
-
-
 def taps(
     coordinates: Tensor, image_size: tuple[Any, Any], interpolation: str, fill_mode: str
 ) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
@@ -184,11 +181,11 @@ def taps_along(
     kernel, reach = _KERNELS[interpolation]
     extend = _EXTENSIONS.get(fill_mode)
     if isinstance(coordinate, grids.Split):
-        whole, rest = coordinate.whole, coordinate.rest
-        size = tf.cast(size, whole.dtype)
-        up = tf.floor(rest)
-        position, weights = kernel(rest - up)
-        position += _within_reach(whole + up, size, reach + 1, fill_mode)
+        up = tf.floor(coordinate.rest)
+        size = tf.cast(size, up.dtype)
+        reach += 1  # in whole pixels, with the kernel's own position to come
+        position, weights = kernel(coordinate.rest - up)
+        position += _within_reach(coordinate.whole + up, size, reach, fill_mode)
     else:
         size = tf.cast(size, coordinate.dtype)
         coordinate = _within_reach(coordinate, size, reach, fill_mode)
@@ -199,13 +196,12 @@ def taps_along(
     if extend is not None:
         return [(extend(position + offset, size), weight) for offset, weight in weights]
     low, high = _ends(size, fill_mode)
-    split = isinstance(coordinate, grids.Split)
     taps = []
     for offset, weight in weights:
         pixel = position + offset if offset else position
-        if offset < reach or split:  # it may be below the low end
+        if offset < reach:  # it may be below the low end
             pixel = tf.maximum(pixel, low)
-        if offset > -reach or split:
+        if offset > -reach:
             pixel = tf.minimum(pixel, high)
         taps.append((pixel, weight))
     return taps
