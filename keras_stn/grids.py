@@ -182,8 +182,10 @@ def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split
     whole, rest = column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows)
     # Infinity less its floor is no number: what is far away, or none to begin with, stays what it is.
     plain = _apply(theta + middle, xs, ys)
-    near = tf.abs(plain) < 2.0**20
-    return Split(tf.where(near, whole, plain), tf.where(near, rest, tf.zeros_like(rest)))
+    near, zero = tf.abs(plain) < 2.0**20, tf.zeros((), theta.dtype)
+    # A sum of two: to choose between tensors of one shape is SELECT, which microcontrollers lack.
+    whole = tf.where(near, whole, zero) + tf.where(near, zero, plain)
+    return Split(whole, tf.where(near, rest, zero))
 
 
 def _product(slope: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
