@@ -10,6 +10,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from common import ATOL, FILLS, INTERPOLATIONS, inputs, small_digits_model, warp
@@ -134,8 +135,9 @@ def test_families_match_keras_on_the_gpu(tmp_path):
 
 @needs_driver
 def test_whole_model_matches_keras_on_the_gpu(tmp_path):
+    keras.utils.set_random_seed(0)  # how far roundings add up depends on the weights
     model = small_digits_model()
-    for weight in model.get_layer("spatial_transformer").localization.weights:
+    for weight in model.layers[1].localization.weights:
         weight.assign_add(np.random.default_rng(0).normal(0, 0.005, weight.shape))
     images = inputs(warp(size=(40, 40), channels=1), 1)["images"]
     check([("digits", model, {"images": images})], tmp_path)
