@@ -116,7 +116,8 @@ def write_forms(model: keras.Model, digits: demo.Digits, out: Path, console: Con
 
 
 def size(path: Path) -> int:
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")))
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def sha256(path: Path) -> str:
