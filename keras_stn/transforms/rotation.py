@@ -29,7 +29,7 @@ class Rotation(ScaledAxes):
 
     def theta(self, params):
         zero = tf.zeros_like(params)
-        return self.turn(tf.cos(params), tf.sin(params), zero, zero)
+        return self.turn(params, 1.0, zero, zero)
 
     def from_theta(self, theta):
         cos, _, _, sin, _, _ = matrix_entries(theta)

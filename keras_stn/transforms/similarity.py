@@ -32,7 +32,7 @@ class Similarity(ScaledAxes):
 
     def theta(self, params):
         scale, angle, x, y = tf.split(params, 4, axis=1)
-        return self.turn(scale * tf.cos(angle), scale * tf.sin(angle), x, y)
+        return self.turn(angle, scale, x, y)
 
     def from_theta(self, theta):
         """The scale comes out positive and the angle in (-pi, pi]."""
