@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+from pathlib import Path
 from typing import Any
 
 _QUANTIZED = {"INT8", "UINT8", "INT16", "INT4"}
@@ -42,6 +43,16 @@ class Operator:
 
     def option(self, name: str, default: Any) -> Any:
         return getattr(self.options, name, default)
+
+
+def read(path: Any) -> bytes:
+    """The bytes of a TFLite file."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"path must be a TFLite file. Received: path={str(path)!r} ({error})."
+        ) from error
 
 
 def operators(content: bytes, path: str = "") -> list[Operator]:

@@ -6,7 +6,6 @@ operator, with the runtimes that would refuse it or, worse, give wrong numbers.
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from keras_stn import _checks
@@ -85,12 +84,7 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
     wanted = (runtimes,) if isinstance(runtimes, str) else tuple(runtimes)
     for runtime in wanted:
         _checks.one_of("runtimes", runtime, RUNTIMES)
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"path must be a TFLite file. Received: path={str(path)!r} ({error})."
-        ) from error
+    content = _flatbuffer.read(path)
     return check(content, wanted, str(path))
 
 

@@ -1,7 +1,6 @@
 """What is in a TFLite file, as tables: `inspect_tflite`."""
 
 import collections
-from pathlib import Path
 from typing import Any
 
 from rich.console import Group
@@ -37,12 +36,7 @@ def inspect_tflite(path: Any) -> Any:
         transformer.tflite...
     """
     _files.require("ai_edge_litert")
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise ValueError(
-            f"path must be a TFLite file. Received: path={str(path)!r} ({error})."
-        ) from error
+    content = _flatbuffer.read(path)
     operators = _flatbuffer.operators(content, str(path))
     inputs, outputs = _flatbuffer.ends(content)
     constants = _flatbuffer.constant_bytes(content)

@@ -205,8 +205,8 @@ class ScaledAxes(MatrixTransform):
         return {"aspect_ratio": self.aspect_ratio}
 
 
-# sin(r) = r + r^3 (c0 + c1 r^2 + ...) on [-pi/2, pi/2]: the polynomial of this length whose largest error
-# is smallest, 5e-9. In float32 all is within 1.2e-7.
+# sin(r) = r + r^3 (c0 + c1 r^2 + ...) on [-pi/2, pi/2]: the polynomial of this length whose largest
+# error is smallest, 5e-9. In float32 all is within 1.2e-7.
 _SINE = (-0.16666657096472237, 0.00833301729089424, -0.0001980661515893449, 2.6000546830315807e-06)
 
 # pi as a sum, the first part short enough for whole multiples of it to be exact.

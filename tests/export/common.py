@@ -131,3 +131,12 @@ class Inverse(keras.layers.Layer):
 
 def raises(*words):
     return pytest.raises(ValueError, match="(?s)" + ".*".join(words))
+
+
+def survives_a_failed_write(export, path, monkeypatch):
+    path.write_bytes(b"before")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        export(warp(), path)
+    assert path.read_bytes() == b"before"
+    assert list(path.parent.iterdir()) == [path]

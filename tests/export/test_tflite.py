@@ -23,6 +23,7 @@ from common import (
     lite,
     raises,
     small_digits_model,
+    survives_a_failed_write,
     warp,
 )
 
@@ -36,7 +37,6 @@ def _untimed(request, monkeypatch):
     """The exporter times every file for 0.3 s; one test looks at that."""
     if "timed" not in request.node.name:
         monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-
 
 
 # --- The numbers -----------------------------------------------------------------------------------
@@ -328,13 +328,7 @@ def test_default_bound_would_catch_a_thousandth_of_a_pixel(tmp_path, monkeypatch
 
 
 def test_a_file_that_is_there_survives_a_failed_write(tmp_path, monkeypatch):
-    path = tmp_path / "warp.tflite"
-    path.write_bytes(b"before")
-    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        export.export_tflite(warp(), path)
-    assert path.read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [path]
+    survives_a_failed_write(export.export_tflite, tmp_path / "warp.tflite", monkeypatch)
 
 
 def test_an_op_that_tflite_lacks_raises_and_is_named(tmp_path):
