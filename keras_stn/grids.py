@@ -184,9 +184,11 @@ def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split
     # worth more. In float16 it is off by up to a quarter of a pixel, which `rest` makes good.
     plain = _apply(theta + middle, xs, ys)
     floor, zero = tf.floor(plain), tf.zeros((), theta.dtype)
-    fraction = tf.where(tf.abs(plain) < 2.0**20, plain - floor, zero)  # infinity less its floor is NaN
+    fraction = plain - floor
     error = (whole - floor) + (rest - fraction)
-    return Split(floor, fraction + tf.where(tf.abs(error) > 2.0**-10, error, zero))
+    rest = fraction + tf.where(tf.abs(error) > 2.0**-10, error, zero)
+    # Far away there is no fraction, and infinity less its floor is no number.
+    return Split(floor, tf.where(tf.abs(plain) < 2.0**20, rest, zero))
 
 
 def _product(slope: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
