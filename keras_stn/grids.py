@@ -73,6 +73,16 @@ def coordinate_dtype(images_dtype: Any) -> tf.DType:
     return tf.float64 if tf.as_dtype(images_dtype) == tf.float64 else tf.float32
 
 
+def rounded(product: Tensor) -> Tensor:
+    """`product`, rounded before anything is added to it, with the same bits on every machine.
+
+    Compilers make one operation with one rounding of `a * b + c`, wherever they find it. XLA computes a
+    coordinate in several places of a graph, in some of them with that operation: around a whole number
+    the floor of one and the weight of another were then a pixel apart. A maximum stands in the way.
+    """
+    return tf.maximum(product, product.dtype.min)
+
+
 def span(size: Size, align_corners: bool, dtype: tf.DType) -> Any:
     """Pixels between the normalised coordinates -1 and 1 (module docstring)."""
     if not align_corners:
@@ -133,8 +143,8 @@ def _apply(theta: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     """
     to_x, to_y, offset = tf.split(theta, 3, axis=3)  # (2, batch, 1, 1) each
     # The reshape also keeps TensorFlow's graph optimiser from regrouping the sum, for other roundings.
-    of_rows = tf.reshape(to_y * ys + offset, (2, -1, tf.size(ys), 1))  # (2, batch, height, 1)
-    return to_x * xs + of_rows
+    of_rows = tf.reshape(rounded(to_y * ys) + offset, (2, -1, tf.size(ys), 1))  # (2, batch, height, 1)
+    return rounded(to_x * xs) + of_rows
 
 
 def _rows(theta: Tensor) -> Tensor:
@@ -168,7 +178,7 @@ def affine_pixels(
     scaled = _rows(theta) * tf.reshape(scale, shape)
     if _split.get():
         return _apply_split(scaled, xs, ys, tf.reshape(offset, shape))
-    return _apply(scaled + tf.reshape(offset, shape), xs, ys)
+    return _apply(rounded(scaled) + tf.reshape(offset, shape), xs, ys)
 
 
 def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split:
@@ -182,7 +192,7 @@ def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split
     whole, rest = column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows)
     # In float32 this is what Keras reads, and what the split differs by is rounding: the same bits are
     # worth more. In float16 it is off by up to a quarter of a pixel, which `rest` makes good.
-    plain = _apply(theta + middle, xs, ys)
+    plain = _apply(rounded(theta) + middle, xs, ys)
     floor, zero = tf.floor(plain), tf.zeros((), theta.dtype)
     fraction = plain - floor
     error = (whole - floor) + (rest - fraction)
@@ -215,10 +225,10 @@ def axis_aligned_pixels(
     """`affine_pixels` of a theta that keeps the axes apart: x (batch, 1, w) and y (batch, h, 1)."""
     height, width = output_size
     scale, offset = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
-    theta = tf.reshape(tf.reshape(theta, (-1, 6)) * scale + offset, (-1, 6, 1))
+    theta = tf.reshape(rounded(tf.reshape(theta, (-1, 6)) * scale) + offset, (-1, 6, 1))
     to_x, _, x, _, to_y, y = tf.split(theta, 6, axis=1)  # (batch, 1, 1) each
     ys = tf.reshape(steps(height, theta.dtype), (-1, 1))
-    return to_x * steps(width, theta.dtype) + x, to_y * ys + y
+    return rounded(to_x * steps(width, theta.dtype)) + x, rounded(to_y * ys) + y
 
 
 def _to_pixel_theta(
@@ -249,7 +259,7 @@ def to_pixels(grid: Tensor, source_size: tuple[Size, Size], align_corners: bool)
     dtype = grid.dtype
     scale = vector([span(size, align_corners, dtype) / 2 for size in reversed(source_size)], dtype)
     offset = vector([_number(size - 1, dtype) / 2 for size in reversed(source_size)], dtype)
-    return tf.transpose(grid * scale + offset, (3, 0, 1, 2))
+    return tf.transpose(rounded(grid * scale) + offset, (3, 0, 1, 2))
 
 
 def normalising(size: Size, dtype: tf.DType) -> tuple[float, Tensor]:

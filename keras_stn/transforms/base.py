@@ -227,14 +227,14 @@ def cos_sin(angle: Tensor) -> tuple[Tensor, Tensor]:
     quarter = tf.constant([0.5, 0.0], angle.dtype)
     half_turns = tf.floor(angle * (1 / np.pi) + (quarter + 0.5))  # (batch, 2)
     k = half_turns - quarter
-    rest = tf.clip_by_value((angle - k * _PI[0]) - k * _PI[1], -np.pi / 2, np.pi / 2)
+    rest = tf.clip_by_value((angle - k * _PI[0]) - grids.rounded(k * _PI[1]), -np.pi / 2, np.pi / 2)
     odd = half_turns - 2 * tf.floor(half_turns / 2)
     rest *= 1 - 2 * odd
     square = rest * rest
     *others, series = _SINE
     for coefficient in reversed(others):
-        series = series * square + coefficient
-    cos, sin = tf.split(rest + rest * square * series, 2, axis=1)
+        series = grids.rounded(series * square) + coefficient
+    cos, sin = tf.split(rest + grids.rounded(rest * square * series), 2, axis=1)
     return cos, sin
 
 
