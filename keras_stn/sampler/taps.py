@@ -1,24 +1,10 @@
-"""The sampler: reads channels_last images at pixel coordinates, by gathers, in plain TF ops.
+"""Which pixels a coordinate reads, and with which weights: kernels, and what stands outside an image.
 
-One idea carries all fill modes. `fill_mode` extends the image to the whole plane, and the sampler
-interpolates that extension. So each axis has a handful of taps, whole pixels around the coordinate
-with a weight each (two for bilinear), and fill_mode only decides which pixel stands at a tap:
-
-    output = sum over taps i of y, j of x:   weight_i * weight_j * image[pixel_i, pixel_j]
-
-which is eq. (3) of Jaderberg et al. (2015, arXiv:1506.02025) with a kernel of finite support. Automatic
-differentiation of this sum gives eq. (6) and (7), with the derivative from the right at a pixel centre.
-
-The form of each line is chosen for what it becomes on a phone and under XLA: integers are computed and
-clipped in float (an int32 clip to 0..6 turns into a Relu6 that no TFLite kernel has), a fill value
-stands in a frame around the image (a mask for each tap takes a third more operations), and pixels come
-from flat `tf.gather`s on axis 0 (GATHER_ND takes three to five times as long).
+Integers are computed and clipped in float: an int32 clip to 0..6 turns into a Relu6 that no TFLite
+kernel has.
 """
 
-import contextlib
-import contextvars
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -26,108 +12,14 @@ import tensorflow as tf
 from keras_stn import grids
 
 Tensor = Any
+Tap = tuple[Tensor, Tensor]  # pixel, weight
 
 # All coordinates further out than this count as this far out: beyond any image, and near enough for the
 # float32 arithmetic of `_modulo` to stay exact, with three bits to spare.
 _FAR = 2.0**20
 
-# Whole numbers up to this are exact in float32.
-_EXACT_FLOAT32 = 2**24
 
-_stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("stand_in", default=None)
-
-
-@contextlib.contextmanager
-def replaced_by(stand_in: Callable) -> Iterator[None]:
-    """Within this context `sample` calls `stand_in` with its arguments.
-
-    For exports: a file format may have a better form of the same numbers, such as one GridSample in
-    ONNX. What is traced in here, and only that, has that form.
-    """
-    token = _stand_in.set(stand_in)
-    try:
-        yield
-    finally:
-        _stand_in.reset(token)
-
-
-def sample(
-    images: Tensor,
-    coordinates: Tensor,
-    interpolation: str,
-    fill_mode: str,
-    fill_value: float | list[float],
-) -> Tensor:
-    """Sample `images` (batch, H, W, channels) at pixel coordinates.
-
-    `coordinates` are x and y: a tensor (2, batch, h, w) or, where x depends on the column alone and y on
-    the row, the tuple of x (batch, 1, w) and y (batch, h, 1).
-
-    Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked.
-    """
-    function = _stand_in.get() or gather_taps
-    return function(images, coordinates, interpolation, fill_mode, fill_value)
-
-
-def gather_taps(images, coordinates, interpolation, fill_mode, fill_value, index_dtype=None):
-    """`sample`, by one gather for each tap."""
-    batch, _, _, channels = _shape(images)
-    shape = _output_shape(batch, coordinates, channels)
-    columns, rows = taps(coordinates, grids.image_size(images), interpolation, fill_mode)
-    framed = fill_mode == "constant"
-    if framed:
-        images = frame(images, fill_value)
-    height, width = grids.image_size(images)
-
-    index_dtype = index_dtype or _index_dtype(batch, height, width)
-    first = tf.range(batch) * (height * width)  # flat index of each image's pixel (0, 0)
-    if framed:
-        first += width + 1
-    first = tf.cast(tf.reshape(first, (-1, 1, 1)), index_dtype)  # (batch, 1, 1)
-    starts = [tf.cast(row, index_dtype) * tf.cast(width, index_dtype) + first for row, _ in rows]
-    columns = [(tf.cast(column, index_dtype), weight) for column, weight in columns]
-
-    dtype = _accumulator(images.dtype)
-    pixels = tf.reshape(images, (-1, channels))  # (batch * H * W, channels)
-    total: Tensor = None
-    for start, (_, row_weight) in zip(starts, rows, strict=True):
-        for column, column_weight in columns:
-            index = tf.reshape(tf.cast(start + column, tf.int32), (-1,))  # (batch * h * w,)
-            weight = tf.reshape(row_weight * column_weight, (-1, 1))  # (batch * h * w, 1)
-            tap = tf.gather(pixels, index)  # (batch * h * w, channels)
-            product = tf.cast(tap, dtype) * tf.cast(weight, dtype)
-            total = product if total is None else total + product
-    return tf.cast(tf.reshape(total, shape), images.dtype)
-
-
-def frame(images: Tensor, fill_value: float | list[float]) -> Tensor:
-    """The images in a frame of one pixel of the fill value: (batch, H + 2, W + 2, channels).
-
-    What stands outside a framed image is what stands on its frame. So one copy of the images takes the
-    place of a mask for each tap, and a fill value costs nothing.
-    """
-    values = fill_value if isinstance(fill_value, list) else [fill_value]
-    parts = tf.split(images, len(values), axis=-1) if len(values) > 1 else [images]
-    margins = (0, 0), (1, 1), (1, 1), (0, 0)
-    numbers = [images.dtype.as_numpy_dtype(value) for value in values]
-    if images.shape[-1] is None or images.shape[-1] < 32:
-        # As tensors, for PADV2 even where it is a zero: in TFLite the whole warp takes 0.076 ms with it
-        # at 64x64x1, and 0.115 with PAD. On many channels PAD is faster: 0.56 ms for 0.60 at 56x56x64.
-        numbers = [tf.convert_to_tensor(number) for number in numbers]
-    framed = [tf.pad(part, margins, constant_values=n) for part, n in zip(parts, numbers, strict=True)]
-    return tf.concat(framed, axis=-1)
-
-
-def _output_shape(batch: Any, coordinates: Tensor, channels: Any) -> tuple[Any, ...]:
-    if isinstance(coordinates, tuple):
-        x, y = (_shape(axis) for axis in coordinates)
-        return batch, y[1], x[2], channels
-    if isinstance(coordinates, grids.Split):
-        coordinates = coordinates.whole
-    return batch, *_shape(coordinates)[2:], channels
-
-
-def _shape(tensor: Tensor) -> tuple[Any, ...]:
+def shape_of(tensor: Tensor) -> tuple[Any, ...]:
     """The shape, as integers wherever it is static."""
     static = tensor.shape.as_list()
     if None not in static:
@@ -136,22 +28,14 @@ def _shape(tensor: Tensor) -> tuple[Any, ...]:
     return tuple(d if s is None else s for s, d in zip(static, dynamic, strict=True))
 
 
-def _accumulator(dtype: tf.DType) -> tf.DType:
+def accumulator(dtype: tf.DType) -> tf.DType:
     """Half-precision images are summed in float32; integers, which only nearest takes, in kind."""
     return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
 
 
-def _index_dtype(batch: Any, height: Any, width: Any) -> tf.DType:
-    """float32 where it holds every index exactly: int32 takes 1.2 to 1.9 times as long in TFLite."""
-    static = all(isinstance(size, int) for size in (batch, height, width))
-    if static and math.prod((batch, height, width)) < _EXACT_FLOAT32:
-        return tf.float32
-    return tf.int32
-
-
 def taps(
     coordinates: Tensor, image_size: tuple[Any, Any], interpolation: str, fill_mode: str
-) -> tuple[list[tuple[Tensor, Tensor]], list[tuple[Tensor, Tensor]]]:
+) -> tuple[list[Tap], list[Tap]]:
     """(pixel, weight) for each tap along x, and for each along y.
 
     `pixel` is a whole float in [0, size - 1]; for fill_mode="constant", -1 and size are the frame.
@@ -174,9 +58,7 @@ def taps(
     return columns, rows
 
 
-def taps_along(
-    coordinate: Tensor, size: Any, interpolation: str, fill_mode: str
-) -> list[tuple[Tensor, Tensor]]:
+def taps_along(coordinate: Tensor, size: Any, interpolation: str, fill_mode: str) -> list[Tap]:
     """`taps` along one axis, or along both where `coordinate` and `size` are stacked."""
     kernel, reach = _KERNELS[interpolation]
     extend = _EXTENSIONS.get(fill_mode)

@@ -1,0 +1,62 @@
+"""The sampler: reads channels_last images at pixel coordinates, by gathers, in plain TF ops.
+
+One idea carries all fill modes. `fill_mode` extends the image to the whole plane, and the sampler
+interpolates that extension. So each axis has a handful of taps, whole pixels around the coordinate
+with a weight each (two for bilinear), and fill_mode only decides which pixel stands at a tap:
+
+    output = sum over taps i of y, j of x:   weight_i * weight_j * image[pixel_i, pixel_j]
+
+which is eq. (3) of Jaderberg et al. (2015, arXiv:1506.02025) with a kernel of finite support, and its
+gradient eq. (6) and (7), with the derivative from the right at a pixel centre.
+
+`taps` has the pixels and weights. Two ways to read them make the same numbers: `fused`, for training and
+serving in TensorFlow, has a gradient of its own and is written for compilers; `gathers` is written for
+the interpreters that run files on phones, where each op costs a dispatch.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from keras_stn.sampler.fused import read_fused
+from keras_stn.sampler.gathers import frame, gather_taps
+from keras_stn.sampler.taps import pixel_at, settle, taps_along
+
+__all__ = ["frame", "gather_taps", "pixel_at", "replaced_by", "sample", "settle", "taps_along"]
+
+Tensor = Any
+
+_stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("stand_in", default=None)
+
+
+@contextlib.contextmanager
+def replaced_by(stand_in: Callable) -> Iterator[None]:
+    """Within this context `sample` calls `stand_in` with its arguments.
+
+    For exports: a file format may have a better form of the same numbers, such as one GridSample in
+    ONNX. What is traced in here, and only that, has that form.
+    """
+    token = _stand_in.set(stand_in)
+    try:
+        yield
+    finally:
+        _stand_in.reset(token)
+
+
+def sample(
+    images: Tensor,
+    coordinates: Tensor,
+    interpolation: str,
+    fill_mode: str,
+    fill_value: float | list[float],
+) -> Tensor:
+    """Sample `images` (batch, H, W, channels) at pixel coordinates.
+
+    `coordinates` are x and y: a tensor (2, batch, h, w) or, where x depends on the column alone and y on
+    the row, the tuple of x (batch, 1, w) and y (batch, h, 1).
+
+    Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked.
+    """
+    function = _stand_in.get() or read_fused
+    return function(images, coordinates, interpolation, fill_mode, fill_value)
