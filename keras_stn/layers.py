@@ -83,6 +83,7 @@ class Warp(keras.layers.Layer):
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
+        self._compiled = sampler.Compiled(self._warp)
         params = keras.layers.InputSpec(ndim=2, axes={-1: self.transform.num_params})
         self.input_spec = [keras.layers.InputSpec(ndim=4), params]
 
@@ -94,6 +95,10 @@ class Warp(keras.layers.Layer):
     def call(self, inputs):
         images, params = inputs
         _checks.floating("images", images.dtype)
+        shape = self.compute_output_shape([images.shape, params.shape])
+        return self._compiled(shape, images, params)
+
+    def _warp(self, images, params):
         images = tf.cast(images, self.compute_dtype)
         params = tf.cast(params, grids.coordinate_dtype(images.dtype))
         images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)

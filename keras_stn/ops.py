@@ -3,10 +3,12 @@
 Both take tensors, arrays or the symbolic tensors of a Functional model.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids, sampler
@@ -135,9 +137,9 @@ class GridSample(keras.Operation):
 
     def call(self, images, grid):
         self._check(images, grid)
-        grid = tf.cast(grid, grids.coordinate_dtype(images.dtype))
-        coordinates = grids.to_pixels(grid, grids.image_size(images), self.align_corners)
-        return sampler.sample(images, coordinates, self.interpolation, self.fill_mode, self.fill_value)
+        fill_values = tuple(np.ravel(self.fill_value).tolist())
+        compiled = _compiled(self.interpolation, self.fill_mode, fill_values, self.align_corners)
+        return compiled((*grid.shape[:3], images.shape[3]), images, grid)
 
     def compute_output_spec(self, images, grid):
         self._check(images, grid)
@@ -160,6 +162,19 @@ class GridSample(keras.Operation):
             _checks.floating("images", images.dtype, why)
         _checks.floating("grid", grid.dtype)
         _checks.fill_value_fits(self.fill_value, images.shape[3])
+
+
+@functools.lru_cache(maxsize=128)
+def _compiled(interpolation, fill_mode, fill_values, align_corners):
+    """One for all calls alike: what it has compiled is kept."""
+
+    def call(images, grid):
+        grid = tf.cast(grid, grids.coordinate_dtype(images.dtype))
+        coordinates = grids.to_pixels(grid, grids.image_size(images), align_corners)
+        fill_value = list(fill_values) if len(fill_values) > 1 else fill_values[0]
+        return sampler.sample(images, coordinates, interpolation, fill_mode, fill_value)
+
+    return sampler.Compiled(call)
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")

@@ -9,7 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_stn.export import _accuracy, _files, _trace
+from keras_stn import sampler
+from keras_stn.export import _accuracy, _files, _samplers, _trace
 from keras_stn.export.report import Report
 
 __all__ = ["export_saved_model"]
@@ -53,7 +54,8 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
     arrays = _trace.sample_inputs(samples, signature.specs)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as partial:
         folder = Path(partial) / "saved_model"
-        write(model, _trace.traced(signature), folder)
+        with _samplers.in_form(sampler.gather_taps):
+            write(model, _trace.traced(signature), folder)
         ops = _ops(folder)
         accuracy = _compare(folder, signature, arrays)
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
@@ -102,7 +104,8 @@ def _compare(
     folder: Path, signature: _trace.Signature, arrays: list[np.ndarray]
 ) -> dict[str, _accuracy.Accuracy]:
     """The accuracy of each output: the loaded graph beside the same graph of the live model."""
-    live = tf.function(signature.call, input_signature=list(signature.specs))(*arrays)
+    with _samplers.in_form(sampler.gather_taps):  # not compiled, for compilers round differently
+        live = tf.function(signature.call, input_signature=list(signature.specs))(*arrays)
     loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
     served = loaded.serve(*map(tf.convert_to_tensor, arrays))
     accuracy = {name: _accuracy.measure(live[name], served[name]) for name in signature.outputs}

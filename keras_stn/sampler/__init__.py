@@ -14,34 +14,25 @@ serving in TensorFlow, has a gradient of its own and is written for compilers; `
 the interpreters that run files on phones, where each op costs a dispatch.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
 from typing import Any
 
+from keras_stn.sampler.forms import Compiled, replaced_by, stand_in
 from keras_stn.sampler.fused import read_fused
 from keras_stn.sampler.gathers import frame, gather_taps
 from keras_stn.sampler.taps import pixel_at, settle, taps_along
 
-__all__ = ["frame", "gather_taps", "pixel_at", "replaced_by", "sample", "settle", "taps_along"]
+__all__ = [
+    "Compiled",
+    "frame",
+    "gather_taps",
+    "pixel_at",
+    "replaced_by",
+    "sample",
+    "settle",
+    "taps_along",
+]
 
 Tensor = Any
-
-_stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("stand_in", default=None)
-
-
-@contextlib.contextmanager
-def replaced_by(stand_in: Callable) -> Iterator[None]:
-    """Within this context `sample` calls `stand_in` with its arguments.
-
-    For exports: a file format may have a better form of the same numbers, such as one GridSample in
-    ONNX. What is traced in here, and only that, has that form.
-    """
-    token = _stand_in.set(stand_in)
-    try:
-        yield
-    finally:
-        _stand_in.reset(token)
 
 
 def sample(
@@ -58,5 +49,5 @@ def sample(
 
     Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked.
     """
-    function = _stand_in.get() or read_fused
+    function = stand_in.get() or read_fused
     return function(images, coordinates, interpolation, fill_mode, fill_value)

@@ -4,73 +4,49 @@ Automatic differentiation keeps every tap for the backward pass, four outputs an
 keeps the images and the coordinates, and reads the taps again.
 """
 
-import contextlib
-import functools
 import itertools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from keras_stn import grids
+from keras_stn.sampler.forms import hint
 from keras_stn.sampler.taps import accumulator, shape_of, taps_along
 
 Tensor = Any
-
-# Values of the output from which compiling pays: it takes half a second, and saves 3 ms at this size.
-_WORTH_COMPILING = 2**16
 
 # Channels up to which one scatter of all four taps side by side beats a scatter of each.
 _FEW_CHANNELS = 16
 
 
 def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
-    """`keras_stn.sampler.sample`, compiled where that pays and the runtime can."""
+    """`keras_stn.sampler.sample`, by ops for XLA to fuse."""
     if isinstance(coordinates, tuple):
         x, y = coordinates
     else:
         x, y = tf.unstack(coordinates)  # (batch, h, w) each
-    fill_value = tuple(fill_value) if isinstance(fill_value, list) else fill_value
     how = interpolation, fill_mode, fill_value
-    sizes = *tf.broadcast_static_shape(x.shape, y.shape), images.shape[-1]
-    if None not in sizes and math.prod(sizes) < _WORTH_COMPILING:
-        return _reader(*how)(images, x, y)
-    if tf.executing_eagerly():
-        return _compiled(*how)(images, x, y)
-    # A hint, which runtimes without XLA pass over, and no function that must be compiled.
-    return _reader(*how, scope=tf.xla.experimental.jit_scope)(images, x, y)
-
-
-@functools.lru_cache(maxsize=64)
-def _compiled(*how: Any) -> Callable:
-    return tf.function(_reader(*how), jit_compile=True, autograph=False)
-
-
-def _reader(
-    interpolation: str, fill_mode: str, fill_value: Any, scope: Callable = contextlib.nullcontext
-) -> Callable:
-    """The function of images, x and y, whose ops are made within `scope`."""
-    kind = interpolation, fill_mode, fill_value
+    shape = *tf.broadcast_static_shape(x.shape, y.shape), images.shape[3]
 
     def read(images, x, y):
-        with scope():
-            return _output(images, *_taps(images, x, y, *kind), fill_value)
+        with hint(shape):
+            return _output(images, *_taps(images, x, y, *how), fill_value)
 
     @tf.custom_gradient
     def read_with_gradient(images, x, y):
         def gradient(upstream):
-            with scope():
-                columns, rows = _taps(images, x, y, *kind)
-                to_images = _to_images(images, upstream, columns, rows, *kind)
+            with hint(shape):
+                columns, rows = _taps(images, x, y, *how)
+                to_images = _to_images(images, upstream, columns, rows, *how)
                 if interpolation == "nearest":
                     return to_images, None, None
                 return to_images, *_to_coordinates(images, x, y, upstream, columns, rows, fill_value)
 
         return read(images, x, y), gradient
 
-    return lambda images, x, y: (read_with_gradient if images.dtype.is_floating else read)(images, x, y)
+    return (read_with_gradient if images.dtype.is_floating else read)(images, x, y)
 
 
 class Tap(NamedTuple):

@@ -45,7 +45,7 @@ def psnr(expected, actual):
 
 @pytest.fixture(autouse=True)
 def sums_in_float16(monkeypatch):
-    monkeypatch.setattr(sampler.gathers, "_accumulator", lambda dtype: dtype)
+    monkeypatch.setattr(sampler.gathers, "accumulator", lambda dtype: dtype)
 
 
 @pytest.mark.parametrize("size", [(512, 512), (384, 512), (1024, 640)])

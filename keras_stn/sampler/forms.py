@@ -1,0 +1,62 @@
+"""Which form the sampler takes where, and when XLA is asked to compile it."""
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+# Values of the output from which compiling pays: it takes half a second, and saves 3 ms at this size.
+_WORTH_COMPILING = 2**16
+_TYPICAL_BATCH = 64
+
+stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("stand_in", default=None)
+
+
+@contextlib.contextmanager
+def replaced_by(function: Callable) -> Iterator[None]:
+    """Within this context `keras_stn.sampler.sample` calls `function` with its arguments.
+
+    For exports: a file format may have a better form of the same numbers, such as one GridSample in
+    ONNX. What is traced in here, and only that, has that form.
+    """
+    token = stand_in.set(function)
+    try:
+        yield
+    finally:
+        stand_in.reset(token)
+
+
+def hint(shape: Sequence[int | None]) -> contextlib.AbstractContextManager:
+    """A context whose ops TensorFlow compiles by XLA, for an output of `shape`, where that pays.
+
+    No more than a hint: runtimes without XLA pass over it, as do compiled functions around it. Files are
+    traced without it.
+    """
+    if tf.executing_eagerly() or stand_in.get() is not None or not _worth_compiling(shape):
+        return contextlib.nullcontext()
+    return tf.xla.experimental.jit_scope()
+
+
+def _worth_compiling(shape: Sequence[int | None]) -> bool:
+    batch, *sizes = (size or 0 for size in shape)  # of each unknown size XLA would compile one more
+    return (batch or _TYPICAL_BATCH) * math.prod(sizes) >= _WORTH_COMPILING
+
+
+class Compiled:
+    """A function of tensors that is compiled by XLA for large outputs where it is called eagerly.
+
+    A plain object, because TensorFlow saves compiled functions among the attributes of a layer.
+    """
+
+    def __init__(self, function: Callable):
+        self._plain = function
+        self._compiled = tf.function(function, jit_compile=True, autograph=False)
+
+    def __call__(self, shape: Sequence[int | None], *tensors: Any) -> Any:
+        """The function of `tensors`, whose output has `shape`."""
+        if tf.executing_eagerly() and stand_in.get() is None and _worth_compiling(shape):
+            return self._compiled(*tensors)
+        return self._plain(*tensors)
