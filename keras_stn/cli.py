@@ -1,6 +1,7 @@
 """The command `keras-stn`: reads arguments, calls, prints. One function a subcommand."""
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from keras_stn import _quiet, demo, export
+from keras_stn import _quiet, benchmark, demo, export
 from keras_stn._version import __version__
 from keras_stn.export import samples, tflite
 from keras_stn.export.inspect import inspect_tflite
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _add_demo(commands)
     _add_export(commands)
     _add_inspect(commands)
+    _add_benchmark(commands)
     arguments = parser.parse_args(argv)
     return arguments.run(arguments)
 
@@ -142,6 +144,52 @@ def _inspect(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_benchmark(commands) -> None:
+    parser = commands.add_parser(
+        "benchmark",
+        help="time this package beside PyTorch and others, here",
+        description="Times forward and training steps beside PyTorch's grid_sample (where torch is "
+        "installed), the transformer that is copied from page to page, and what Keras and TensorFlow "
+        "have, in turns; prints tables and writes benchmark.json and, with matplotlib, benchmark.png.",
+    )
+    parser.add_argument(
+        "--shape",
+        dest="shapes",
+        type=_shape,
+        action="append",
+        metavar="BxHxWxC",
+        help="may be given several times; by default five",
+    )
+    parser.add_argument(
+        "--seconds", type=_seconds, default=2.0, help="for each table; default: %(default)s"
+    )
+    parser.add_argument("--growth", action="store_true", help="also how time grows with the size")
+    parser.add_argument("--out", type=Path, default=Path("."), help="a folder; default: the current one")
+    parser.set_defaults(run=_benchmark)
+
+
+def _benchmark(arguments: argparse.Namespace) -> int:
+    console = Console()
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return _fail("benchmark", error)
+    measured = []
+    with console.status("measuring") as status, _quiet.no_stderr():
+        rows = benchmark.rows(arguments.shapes or benchmark.SHAPES, arguments.seconds)
+        for (shape, family, task), group in itertools.groupby(
+            rows, lambda row: (row.shape, row.family, row.task)
+        ):
+            measured += (found := list(group))
+            title = f"{'x'.join(map(str, shape))}, {family}, {task}"
+            console.print(benchmark.table(found, title))
+        status.update("measuring how time grows")
+        growth = list(benchmark.sweep(arguments.seconds)) if arguments.growth else []
+        paths = benchmark.save(measured, growth, arguments.out)
+    console.print("wrote " + " ".join(map(str, paths)))
+    return 0
+
+
 def _fail(command: str, error: Any) -> int:
     print(f"keras-stn {command}: error: {error}", file=sys.stderr)
     return 2
@@ -149,6 +197,23 @@ def _fail(command: str, error: Any) -> int:
 
 def _positive(text: str) -> int:
     return _integer(text, 1, "a positive integer")
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split("x")
+    if len(sizes) != 4:
+        raise argparse.ArgumentTypeError(f"must be like 8x224x224x3. Received: {text!r}.")
+    return tuple(map(_positive, sizes))
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0. Received: {text!r}.")
+    return value
 
 
 def _seed(text: str) -> int:

@@ -29,6 +29,7 @@ ROOMS = [
     "export",
     "visualize",
     "demo",
+    "benchmark",
     "cli",
 ]
 

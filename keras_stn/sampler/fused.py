@@ -4,6 +4,7 @@ Automatic differentiation keeps every tap for the backward pass, four outputs an
 keeps the images and the coordinates, and reads the taps again.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -38,9 +39,10 @@ def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
     def read_with_gradient(images, x, y):
         def gradient(upstream):
             with hint(shape):
-                columns, rows = _taps(images, x, y, *how)
+                smooth = interpolation != "nearest"
+                columns, rows = _taps(images, x, y, *how, slopes=smooth)
                 to_images = _to_images(images, upstream, columns, rows, *how)
-                if interpolation == "nearest":
+                if not smooth:
                     return to_images, None, None
                 return to_images, *_to_coordinates(images, x, y, upstream, columns, rows, fill_value)
 
@@ -55,33 +57,40 @@ class Tap(NamedTuple):
     pixel: Tensor  # int32; outside, where a fill value stands
     index: Tensor  # int32, the nearest one in the image
     weight: Tensor
-    slope: Tensor  # of the weight, by the coordinate
+    slope: Tensor | None  # of the weight, by the coordinate
     inside: Tensor | None  # whether the pixel is the image's, for a fill value other than zero
 
 
-def _taps(images, x, y, interpolation, fill_mode, fill_value) -> tuple[list[Tap], list[Tap]]:
-    dtype = accumulator(images.dtype)
+def _taps(images, x, y, *how: Any, slopes: bool = False) -> tuple[list[Tap], list[Tap]]:
     height, width = grids.image_size(images)
-    columns: list[Tap] = []
-    rows: list[Tap] = []
-    for coordinate, size, taps in ((x, width, columns), (y, height, rows)):
-        with tf.GradientTape(persistent=True) as tape:
+    dtype = accumulator(images.dtype)
+    return _along(x, width, dtype, slopes, *how), _along(y, height, dtype, slopes, *how)
+
+
+def _along(coordinate, size, dtype, slopes, interpolation, fill_mode, fill_value) -> list[Tap]:
+    tape = tf.GradientTape(persistent=True)
+    with tape if slopes else contextlib.nullcontext():
+        if slopes:
             tape.watch(coordinate)
-            along = taps_along(coordinate, size, interpolation, fill_mode)
-        last = tf.cast(size, coordinate.dtype) - 1
-        for pixel, weight in along:
+        along = taps_along(coordinate, size, interpolation, fill_mode)
+    last = tf.cast(size, coordinate.dtype) - 1
+    zero = tf.zeros((), dtype)
+    taps = []
+    for pixel, weight in along:
+        slope, inside = None, None
+        if slopes:
             slope = tape.gradient(weight, coordinate, unconnected_gradients="zero")
-            weight, slope, inside = tf.cast(weight, dtype), tf.cast(slope, dtype), None
-            if fill_mode == "constant":
-                inside = (pixel >= 0) & (pixel <= last)
-                if fill_value == 0:  # a weight of zero is faster than to choose between values
-                    zero = tf.zeros((), dtype)
-                    weight, slope = tf.where(inside, weight, zero), tf.where(inside, slope, zero)
-                    inside = None
-            # Clipped in float, as all integers here (see `taps`).
-            index = tf.cast(tf.clip_by_value(pixel, 0, last), tf.int32)
-            taps.append(Tap(tf.cast(pixel, tf.int32), index, weight, slope, inside))
-    return columns, rows
+            slope = tf.cast(slope, dtype)
+        weight, index = tf.cast(weight, dtype), pixel
+        if fill_mode == "constant":
+            inside = (pixel >= 0) & (pixel <= last)
+            index = tf.clip_by_value(pixel, 0, last)
+            if fill_value == 0:  # a weight of zero is faster than to choose between values
+                weight = tf.where(inside, weight, zero)
+                slope = tf.where(inside, slope, zero) if slopes else None
+                inside = None
+        taps.append(Tap(tf.cast(pixel, tf.int32), tf.cast(index, tf.int32), weight, slope, inside))
+    return taps
 
 
 def _read(images, columns, rows, fill_value, again=False) -> Iterator[tuple[Tensor, Tap, Tap]]:
