@@ -123,10 +123,21 @@ def _for_channels(tensor: Tensor) -> Tensor:
 
 
 def _output(images, columns, rows, fill_value):
-    total: Tensor = 0
+    total: Tensor = None
     for pixels, row, column in _read(images, columns, rows, fill_value):
-        total += pixels * _for_channels(row.weight * column.weight)
+        total = _plus(total, pixels, row.weight * column.weight)
     return tf.cast(total, images.dtype)
+
+
+def _plus(total: Tensor, pixels: Tensor, weight: Tensor) -> Tensor:
+    """total + pixels * weight, for a weight without the axis of the channels.
+
+    Written as a difference. Of sums TensorFlow's graph optimiser makes one AddN, outside of what XLA
+    compiles: 13.6 ms for 4 at 8x224x224x3.
+    """
+    if total is None:
+        return pixels * _for_channels(weight)
+    return total - pixels * _for_channels(-weight)
 
 
 def _to_coordinates(images, x, y, upstream, columns, rows, fill_value):
@@ -137,11 +148,11 @@ def _to_coordinates(images, x, y, upstream, columns, rows, fill_value):
         images = tf.squeeze(images, 3)
         rows = [_side_by_side(rows)]
         columns = [_side_by_side([column]) for column in columns]
-    by_x: Tensor = 0
-    by_y: Tensor = 0
+    by_x: Tensor = None
+    by_y: Tensor = None
     for pixels, row, column in _read(images, columns, rows, fill_value, again=True):
-        by_x += pixels * _for_channels(row.weight * column.slope)
-        by_y += pixels * _for_channels(row.slope * column.weight)
+        by_x = _plus(by_x, pixels, row.weight * column.slope)
+        by_y = _plus(by_y, pixels, row.slope * column.weight)
     # As one complex number, because XLA then reads each tap once for both: 3.3 ms for 8.5 at
     # 8x224x224x3.
     upstream = tf.cast(upstream, by_x.dtype)
@@ -214,13 +225,13 @@ def _scattered_in_quads(upstream, columns, rows, shape):
     top = tf.minimum(rows[0].pixel + 1, height)
     places = tf.reshape((first + top) * (width + 1) + left, (-1, 1))
     weights = tf.reshape(tf.stack(_weights(columns, rows), axis=-1), (-1, 4, 1))
-    shares = weights * tf.reshape(upstream, (-1, 1, channels))
+    shares = -weights * tf.reshape(upstream, (-1, 1, channels))  # see `_plus`
     quads = tf.scatter_nd(places, shares, (batch * (height + 1) * (width + 1), 4, channels))
     quads = tf.reshape(quads, (batch, height + 1, width + 1, 4, channels))
     upper_left, upper_right, lower_left, lower_right = tf.unstack(quads, axis=3)
     return (
-        upper_left[:, 1:, 1:]
-        + upper_right[:, 1:, :-1]
-        + lower_left[:, :-1, 1:]
-        + lower_right[:, :-1, :-1]
+        -upper_left[:, 1:, 1:]
+        - upper_right[:, 1:, :-1]
+        - lower_left[:, :-1, 1:]
+        - lower_right[:, :-1, :-1]
     )
