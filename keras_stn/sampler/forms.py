@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -53,10 +54,18 @@ class Compiled:
 
     def __init__(self, function: Callable):
         self._plain = function
-        self._compiled = tf.function(function, jit_compile=True, autograph=False)
+        # One for each shape: TensorFlow warns of a function that it traces for several.
+        self._compiled = functools.lru_cache(maxsize=32)(self._compile)
+
+    def __reduce__(self):  # a copy of a layer compiles the copy's method
+        return Compiled, (self._plain,)
+
+    def _compile(self, *signature: Any) -> Callable:
+        return tf.function(self._plain, jit_compile=True, autograph=False)
 
     def __call__(self, shape: Sequence[int | None], *tensors: Any) -> Any:
         """The function of `tensors`, whose output has `shape`."""
         if tf.executing_eagerly() and stand_in.get() is None and _worth_compiling(shape):
-            return self._compiled(*tensors)
+            signature = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
+            return self._compiled(*signature)(*tensors)
         return self._plain(*tensors)
