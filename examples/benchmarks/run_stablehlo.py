@@ -1,0 +1,150 @@
+"""How fast XLA runs the files of write_stablehlo.py, beside PyTorch's affine_grid and grid_sample.
+
+    python examples/benchmarks/run_stablehlo.py stablehlo --out results.json
+
+Needs JAX, PyTorch and NumPy alone: JAX brings XLA, the compiler that TensorFlow uses as well. On the GPU
+where both see one, on the CPU where neither does. PyTorch runs in both memory formats, and the faster
+one counts. Prints a table, and writes it with the versions as JSON.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves PyTorch its share of the GPU
+
+import jax
+import jaxlib
+import numpy as np
+import torch
+from jaxlib import xla_client
+from torch.nn import functional
+
+RESULTS = "warped", "to_params", "to_images"
+MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def random_inputs(shape):
+    """Images in [0, 1), params near the identity, and a gradient from above."""
+    rng = np.random.default_rng(0)
+    batch, height, width, _ = shape
+    params = ([1, 0, 0, 0, 1, 0] + rng.uniform(-0.2, 0.2, (batch, 6))).astype("float32")
+    upstream = rng.standard_normal(shape, "float32")
+    # None next to the centres of pixels: the derivative jumps there, and a rounding decides.
+    theta = torch.from_numpy(params).double().view(-1, 2, 3)
+    grid = functional.affine_grid(theta, (batch, 1, height, width), align_corners=False)
+    pixels = ((grid.numpy() + 1) * (width, height) - 1) / 2
+    upstream[(np.abs(pixels - pixels.round()) < 1e-6 * max(height, width)).any(-1)] = 0
+    return rng.random(shape, "float32"), params, upstream
+
+
+def compiled(text):
+    """StableHLO text as a function: a list of JAX arrays -> a list of JAX arrays."""
+    devices = jax.devices()[:1]
+    client, options = devices[0].client, xla_client.CompileOptions()
+    if hasattr(client, "compile_and_load"):
+        return client.compile_and_load(text, devices, options).execute
+    return client.compile(text, options).execute  # JAX 0.4
+
+
+def torch_step(step, arrays, memory_format, device):
+    """The same step in PyTorch, as a function without arguments."""
+    images, params, upstream = (torch.from_numpy(array).to(device) for array in arrays)
+    images = images.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+    upstream = upstream.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+    sources = {"forward": [], "params_step": [params], "step": [params, images]}[step]
+    for source in sources:
+        source.requires_grad_()
+
+    def run():
+        grid = functional.affine_grid(params.view(-1, 2, 3), images.shape, align_corners=False)
+        warped = functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
+        gradients = torch.autograd.grad(warped, sources, upstream) if sources else ()
+        return [warped.detach(), *gradients]
+
+    return run
+
+
+def wait(results):
+    jax.block_until_ready(results)  # passes over tensors of PyTorch
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def medians(runs, repeats, calls):
+    """Milliseconds of one call: all in turn, each after a pause and a call that does not count."""
+    times = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            time.sleep(0.02)
+            wait(run())
+            start = time.perf_counter()
+            for _ in range(calls):
+                results = run()
+            wait(results)
+            times[name].append(1000 * (time.perf_counter() - start) / calls)
+    return {name: float(np.median(series)) for name, series in times.items()}
+
+
+def errors(ours, theirs):
+    """The largest difference of the warped images; of gradients, relative to the largest of them."""
+    found = {}
+    for name, mine, other in zip(RESULTS, ours, theirs, strict=False):  # a step has 1 to 3 of them
+        other = (other.permute(0, 2, 3, 1) if other.ndim == 4 else other).cpu().numpy()
+        scale = 1 if name == "warped" else np.abs(other).max()
+        found[name] = float(np.abs(np.asarray(mine) - other).max() / scale)
+    return found
+
+
+def measure(path, device, repeats, calls):
+    """A row of the table, from a file such as step_8x224x224x3.stablehlo.txt."""
+    step, _, shape = path.name.removesuffix(".stablehlo.txt").rpartition("_")
+    arrays = random_inputs(tuple(map(int, shape.split("x"))))
+    inputs = [jax.device_put(array) for array in arrays[: 2 if step == "forward" else 3]]
+    execute, copy = compiled(path.read_text()), jax.jit(jax.numpy.copy)
+    runs = {"ours": lambda: execute(inputs), "copy": lambda: [copy(inputs[0])]}
+    for name, memory_format in MEMORY_FORMATS.items():
+        runs[name] = torch_step(step, arrays, memory_format, device)
+    results = runs["ours"]()
+    row = {"shape": shape, "step": step, "errors": errors(results, runs["contiguous"]())}
+    row["ms"] = ms = medians(runs, repeats, calls)
+    row["times_as_fast"] = min(ms[name] for name in MEMORY_FORMATS) / ms["ours"]
+    # Every input read once and every result written once, at the speed of a copy.
+    least = sum(array.nbytes for array in (*inputs, *results)) / (2 * inputs[0].nbytes) * ms["copy"]
+    row["share_of_bandwidth"] = least / ms["ours"]
+    return row
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=pathlib.Path, help="where write_stablehlo.py wrote its files")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("results.json"))
+    parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--calls", type=int, help="in a row, timed as one: 20 on a GPU, 1 on a CPU")
+    arguments = parser.parse_args()
+    cuda = torch.cuda.is_available()
+    if cuda != (jax.default_backend() == "gpu"):
+        parser.error("one of JAX and PyTorch sees a GPU, and the other does not")
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.set_num_threads(os.cpu_count())  # as many as XLA takes
+    device = torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} threads"
+    versions = {module.__name__: module.__version__ for module in (jax, jaxlib, torch, np)}
+    print(device, versions)
+    print(f"{'images':>15} {'':11} {'ours, ms':>9} {'PyTorch, ms':>11} times as fast bandwidth  errors")
+    paths = arguments.folder.glob("*.stablehlo.txt")
+    rows = []
+    for path in sorted(paths, key=lambda path: path.name.split("_")[::-1]):  # by shape
+        row = measure(path, "cuda" if cuda else "cpu", arguments.repeats, arguments.calls or 20**cuda)
+        rows.append(row)
+        ms, ratio, share = row["ms"]["ours"], row["times_as_fast"], row["share_of_bandwidth"]
+        print(f"{row['shape']:>15} {row['step']:11} {ms:9.3f} {ms * ratio:11.3f}", end="")
+        print(f"{ratio:14.2f} {share:9.0%} ", *(f"{error:.0e}" for error in row["errors"].values()))
+    report = {"device": device, "versions": versions, "rows": rows}
+    arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The benchmark's two scripts: StableHLO files that stand alone, and numbers that PyTorch has too."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+FOLDER = pathlib.Path(__file__).parents[1] / "examples" / "benchmarks"
+SHAPE = "2x24x20x3"
+ARGUMENTS = {"forward": 2, "step": 3, "params_step": 3}
+RESULTS = {"forward": 1, "step": 3, "params_step": 2}
+
+steps = pytest.mark.parametrize("step", ARGUMENTS)
+
+
+def run(script, *arguments):
+    # On the CPU, wherever this runs: JAX and PyTorch need not see the same GPU.
+    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, FOLDER / script, *arguments]
+    done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stablehlo")
+    printed = run("write_stablehlo.py", "--smoke", "--out", folder)
+    paths = {step: folder / f"{step}_{SHAPE}.stablehlo.txt" for step in ARGUMENTS}
+    assert printed.splitlines() == [f"wrote {path}" for path in paths.values()]
+    assert set(folder.iterdir()) == set(paths.values())
+    return paths
+
+
+@steps
+def test_file_is_a_module_of_its_step(files, step):
+    text = files[step].read_text()
+    assert text.startswith("module @")
+    signature = re.search(r"func\.func @main\((.*)\) -> (.*) \{", text)
+    images, params = f"tensor<{SHAPE}xf32>", "tensor<2x6xf32>"
+    arguments = [images, params, images][: ARGUMENTS[step]]
+    results = [images, params, images][: RESULTS[step]]
+    assert re.findall(r"tensor<\w+>", signature[1]) == arguments
+    assert re.findall(r"tensor<\w+>", signature[2]) == results
+
+
+@steps
+def test_file_runs_in_any_xla(files, step):
+    assert "custom_call" not in files[step].read_text()
+
+
+@steps
+def test_file_holds_no_images_and_no_paths(files, step):
+    text = files[step].read_text()
+    assert len(text) < 200_000
+    assert str(FOLDER.parent) not in text
+    assert ".py" not in text
+
+
+def test_xla_and_pytorch_compute_the_same(files, tmp_path):
+    pytest.importorskip("jax")
+    pytest.importorskip("torch")
+    results = tmp_path / "results.json"
+    folder = files["forward"].parent
+    run("run_stablehlo.py", folder, "--out", results, "--repeats", "1")
+    rows = json.loads(results.read_text())["rows"]
+    assert {row["step"]: len(row["errors"]) for row in rows} == RESULTS
+    assert {row["shape"] for row in rows} == {SHAPE}
+    # Coordinates up to 24 have last bits of 2e-6 pixels, and a few roundings. 3e-6 is the error seen, in
+    # all three results; another convention, such as aligned corners, makes one of 0.1 and more.
+    assert max(error for row in rows for error in row["errors"].values()) < 2e-5
+    assert all(min(row["ms"].values()) > 0 for row in rows)
