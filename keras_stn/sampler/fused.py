@@ -5,8 +5,9 @@ keeps the images and the coordinates, and reads the taps again.
 """
 
 import contextlib
+import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,17 +29,37 @@ def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
         x, y = coordinates
     else:
         x, y = tf.unstack(coordinates)  # (batch, h, w) each
+    fill_values = tuple(fill_value) if isinstance(fill_value, list) else (fill_value,)
+    how = interpolation, fill_mode, fill_values
+    if tf.executing_eagerly():
+        return _reader(*how)(images, x, y)
+    signature = [(tensor.dtype, *tensor.shape) for tensor in (images, x, y)]
+    return _traced(*signature, *how)(images, x, y)
+
+
+@functools.lru_cache(maxsize=256)
+def _traced(*signature_and_how: Any) -> Callable:
+    """The reader as a function of its own, which graphs call and optimisers inline.
+
+    TensorFlow never forgets a custom gradient made in a graph, nor the graph. So each is made once, in a
+    small graph, and not once for each model.
+    """
+    return tf.function(_reader(*signature_and_how[3:]), autograph=False)
+
+
+def _reader(interpolation: str, fill_mode: str, fill_values: tuple[float, ...]) -> Callable:
+    """The function of images, x and y."""
+    fill_value = list(fill_values) if len(fill_values) > 1 else fill_values[0]
     how = interpolation, fill_mode, fill_value
-    shape = *tf.broadcast_static_shape(x.shape, y.shape), images.shape[3]
 
     def read(images, x, y):
-        with hint(shape):
+        with hint((*tf.broadcast_static_shape(x.shape, y.shape), images.shape[3])):
             return _output(images, *_taps(images, x, y, *how), fill_value)
 
     @tf.custom_gradient
     def read_with_gradient(images, x, y):
         def gradient(upstream):
-            with hint(shape):
+            with hint(upstream.shape):
                 smooth = interpolation != "nearest"
                 columns, rows = _taps(images, x, y, *how, slopes=smooth)
                 to_images = _to_images(images, upstream, columns, rows, *how)
@@ -48,7 +69,7 @@ def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
 
         return read(images, x, y), gradient
 
-    return (read_with_gradient if images.dtype.is_floating else read)(images, x, y)
+    return lambda images, x, y: (read_with_gradient if images.dtype.is_floating else read)(images, x, y)
 
 
 class Tap(NamedTuple):
