@@ -1,5 +1,6 @@
 """Every test starts from Keras' own settings and from one seed, quietly and without a window."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,3 +17,10 @@ def _fresh_keras():
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _settled_heap():
+    """TFLite's converter collects garbage at each call, but need not go through what others left."""
+    gc.collect()
+    gc.freeze()
