@@ -7,6 +7,7 @@ keeps the images and the coordinates, and reads the taps again.
 import contextlib
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +22,10 @@ Tensor = Any
 
 # Channels up to which one scatter of all four taps side by side beats a scatter of each.
 _FEW_CHANNELS = 16
+
+# Scatters of a part of the batch each run side by side: 12.6 ms for 16.8 in a step with the gradient to
+# the images at 8x224x224x3, on two cores.
+_PARTS = 4
 
 
 def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
@@ -124,15 +129,13 @@ def _read(images, columns, rows, fill_value, again=False) -> Iterator[tuple[Tens
     """
     batch, height, width, *channels = shape_of(images)
     dtype = accumulator(images.dtype)
-    leading = (batch * height * width,) if again else (batch, height * width)
-    flat = tf.reshape(images, (*leading, *channels))
+    size = height * width
+    first = tf.reshape(tf.range(batch) * size, (-1, *[1] * (rows[0].index.shape.rank - 1)))
+    flat = tf.reshape(images, (batch, size, *channels) if again else (batch * size, *channels))
     for row, column in itertools.product(rows, columns):
         index = row.index * width + column.index  # (batch, h, w)
-        if again:
-            first = tf.range(batch) * (height * width)
-            pixels = tf.gather(flat, tf.reshape(first, (-1, *[1] * (index.shape.rank - 1))) + index)
-        else:
-            pixels = tf.gather(flat, index, batch_dims=1)
+        # Forward the second way is faster: 2.6 ms for 3.4 at 8x224x224x3.
+        pixels = tf.gather(flat, index, batch_dims=1) if again else tf.gather(flat, first + index)
         pixels = tf.cast(pixels, dtype)
         if row.inside is not None:
             inside = _for_channels(row.inside & column.inside)
@@ -197,15 +200,12 @@ def _summed(gradient: Tensor, coordinate: Tensor) -> Tensor:
 
 def _to_images(images, upstream, columns, rows, interpolation, fill_mode, fill_value):
     """Eq. (6) of the paper: each tap gives its share back to its pixel."""
-    batch, height, width, channels = shape_of(images)
+    channels = images.shape[3]
     upstream = tf.cast(upstream, accumulator(images.dtype))
-    few = isinstance(channels, int) and channels <= _FEW_CHANNELS
+    few = channels is not None and channels <= _FEW_CHANNELS
     adjacent = interpolation == "bilinear" and fill_mode in ("constant", "nearest")
-    if few and adjacent:
-        total = _scattered_in_quads(upstream, columns, rows, (batch, height, width, channels))
-    else:
-        total = _scattered(upstream, columns, rows, (batch, height, width, channels))
-    return tf.cast(total, images.dtype)
+    scattered = _scattered_in_quads if few and adjacent else _scattered
+    return tf.cast(scattered(upstream, columns, rows, shape_of(images)), images.dtype)
 
 
 def _weights(columns, rows) -> list[Tensor]:
@@ -242,14 +242,17 @@ def _scattered_in_quads(upstream, columns, rows, shape):
     neighbours, or have no weight.
     """
     batch, height, width, channels = shape
-    first = tf.reshape(tf.range(batch) * (height + 1), (-1, 1, 1))
+    points = math.prod(shape_of(upstream)[1:3])
     # The upper left of each four, from -1; at `size` there are none but outside.
     left = tf.minimum(columns[0].pixel + 1, width)
     top = tf.minimum(rows[0].pixel + 1, height)
-    places = tf.reshape((first + top) * (width + 1) + left, (-1, 1))
-    weights = tf.reshape(tf.stack(_weights(columns, rows), axis=-1), (-1, 4, 1))
-    shares = -weights * tf.reshape(upstream, (-1, 1, channels))  # see `_plus`
-    quads = tf.scatter_nd(places, shares, (batch * (height + 1) * (width + 1), 4, channels))
+    places = tf.reshape(top * (width + 1) + left, (batch, points))
+    weights = tf.reshape(tf.stack(_weights(columns, rows), axis=-1), (batch, points, 4, 1))
+    shares = -weights * tf.reshape(upstream, (batch, points, 1, channels))  # see `_plus`
+    parts = math.gcd(batch, _PARTS) if isinstance(batch, int) else 1
+    size = (height + 1) * (width + 1)
+    sums = map(_sums, tf.split(places, parts), tf.split(shares, parts), itertools.repeat(size))
+    quads = tf.concat(list(sums), 0)
     quads = tf.reshape(quads, (batch, height + 1, width + 1, 4, channels))
     upper_left, upper_right, lower_left, lower_right = tf.unstack(quads, axis=3)
     return (
@@ -258,3 +261,12 @@ def _scattered_in_quads(upstream, columns, rows, shape):
         - lower_left[:, :-1, 1:]
         - lower_right[:, :-1, :-1]
     )
+
+
+def _sums(places, shares, size):
+    """The shares (batch, n, ...) summed by their place (batch, n), of `size` in each image."""
+    batch, _ = shape_of(places)
+    first = tf.reshape(tf.range(batch) * size, (-1, 1))
+    rows = tf.reshape(first + places, (-1, 1))
+    values = shares.shape[2:]
+    return tf.scatter_nd(rows, tf.reshape(shares, (-1, *values)), (batch * size, *values))
