@@ -164,6 +164,9 @@ def _add_benchmark(commands) -> None:
         "--seconds", type=_seconds, default=2.0, help="for each table; default: %(default)s"
     )
     parser.add_argument("--growth", action="store_true", help="also how time grows with the size")
+    parser.add_argument(
+        "--network", action="store_true", help="also what transformers add to the steps of two networks"
+    )
     parser.add_argument("--out", type=Path, default=Path("."), help="a folder; default: the current one")
     parser.set_defaults(run=_benchmark)
 
@@ -183,9 +186,16 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             measured += (found := list(group))
             title = f"{'x'.join(map(str, shape))}, {family}, {task}"
             console.print(benchmark.table(found, title))
-        status.update("measuring how time grows")
-        growth = list(benchmark.sweep(arguments.seconds)) if arguments.growth else []
-        paths = benchmark.save(measured, growth, arguments.out)
+        growth, costs = [], []
+        if arguments.growth:
+            status.update("measuring how time grows")
+            growth = list(benchmark.sweep(arguments.seconds))
+            console.print(benchmark.growth_table(growth))
+        if arguments.network:
+            status.update("training networks")
+            costs = [cost for network in benchmark.NETWORKS for cost in benchmark.costs(network)]
+            console.print(benchmark.network_table(costs))
+        paths = benchmark.save(measured, growth, costs, arguments.out)
     console.print("wrote " + " ".join(map(str, paths)))
     return 0
 

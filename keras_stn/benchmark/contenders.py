@@ -1,10 +1,10 @@
 """What is measured: this package, and what one would use in its place.
 
-A contender is a function without arguments that does its work once and waits for it. Where it gives an
-image, or the gradient to the params, it returns that as a NumPy array, and is held to `textbook` in
-float64.
+A contender does its work once and waits for it. Where it gives an image, or the gradient to the params,
+it returns that as a NumPy array, and is held to `textbook` in float64.
 """
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -23,8 +23,20 @@ TEXTBOOK = "textbook TF"
 # What a training step computes, beside the output: the gradients to these.
 FORWARD, PARAMS, BOTH = "forward", "step, params", "step, params and images"
 
+# Before the name of who does a forward pass once more in one call that does several.
+ONE_MORE = "one more"
+_MORE = 4
+_SHIFT = 1e-3  # of all params, from one to the next, or a compiler would do the work once
+
 Tensor = Any
-Contender = Callable[[], Any]
+
+
+class Contender(NamedTuple):
+    """A function of no arguments, and what to subtract: its time is (`run` - that of `less`) / `by`."""
+
+    run: Callable[[], list[np.ndarray]]
+    less: str | None = None
+    by: int = 1
 
 
 class Case(NamedTuple):
@@ -75,8 +87,8 @@ def textbook(images: Tensor, theta: Tensor) -> Tensor:
 
 def truth(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """The output and the gradient to theta, in float64."""
-    step = _tensorflow(textbook, _theta(case), case, PARAMS, "float64")
-    output, gradient = tf.function(step, jit_compile=True, autograph=False)()
+    step = _tensorflow(textbook, _theta(case), case._replace(task=PARAMS), "float64")
+    output, gradient = _compiled(step)()
     return output.numpy(), gradient.numpy()
 
 
@@ -84,10 +96,10 @@ def contenders(case: Case) -> dict[str, Contender]:
     """All that can do what `case` asks for, by name."""
     theta = _theta(case)
     layer = Warp(case.family)
-    ours = _tensorflow(lambda images, params: layer([images, params]), case.params, case, case.task)
-    copied = _tensorflow(textbook, theta, case, case.task)
-    found: dict[str, Contender] = {
-        f"{OURS}, compiled": tf.function(ours, jit_compile=True, autograph=False),
+    ours = _tensorflow(lambda images, params: layer([images, params]), case.params, case)
+    copied = _tensorflow(textbook, theta, case)
+    found: dict[str, Callable] = {
+        f"{OURS}, compiled": _compiled(ours),
         f"{OURS}, tf.function": tf.function(ours, autograph=False),
     }
     if case.task == FORWARD:
@@ -96,15 +108,26 @@ def contenders(case: Case) -> dict[str, Contender]:
         for layout in ("channels_first", "channels_last"):
             found[f"{TORCH}, {layout}"] = _torch(theta, case, layout)
     found |= {
-        f"{TEXTBOOK}, compiled": tf.function(copied, jit_compile=True, autograph=False),
+        f"{TEXTBOOK}, compiled": _compiled(copied),
         f"{TEXTBOOK}, tf.function": tf.function(copied, autograph=False),
     }
-    if case.task == FORWARD:
-        found |= _forward_only(theta, case)
-    return {name: _waiting(function) for name, function in found.items()}
+    made = {name: Contender(_waiting(function)) for name, function in found.items()}
+    if case.task != FORWARD:
+        return made
+    for name, function in found.items():
+        if name.startswith(TORCH) or name.endswith("compiled"):
+            several = functools.partial(function, range(1 + _MORE))
+            made[f"{ONE_MORE}, {name}"] = Contender(_waiting(several), name, _MORE)
+    return made | {
+        name: Contender(_waiting(function)) for name, function in _forward_only(theta, case).items()
+    }
 
 
-def _waiting(function: Callable) -> Contender:
+def _compiled(function: Callable) -> Callable:
+    return tf.function(function, jit_compile=True, autograph=False)
+
+
+def _waiting(function: Callable) -> Callable[[], list[np.ndarray]]:
     def run():
         return [np.asarray(result) for result in tf.nest.flatten(function())]
 
@@ -119,22 +142,23 @@ def _theta(case: Case) -> np.ndarray:
 
 
 def _tensorflow(
-    warp: Callable, params: np.ndarray, case: Case, task: str, dtype: str = "float32"
-) -> Callable[[], Any]:
+    warp: Callable, params: np.ndarray, case: Case, dtype: str = "float32"
+) -> Callable[..., list[Tensor]]:
     images, steering, upstream = (
         tf.constant(array, dtype) for array in (case.images, params, case.upstream)
     )
-    if task == FORWARD:
-        return lambda: warp(images, steering)
+
+    def forward(turns=range(1)):
+        return [warp(images, steering + _SHIFT * turn) for turn in turns]
 
     def step():
-        sources = [steering] if task == PARAMS else [steering, images]
+        sources = [steering] if case.task == PARAMS else [steering, images]
         with tf.GradientTape() as tape:
             tape.watch(sources)
             output = warp(images, steering)
         return [output, *tape.gradient(output, sources, output_gradients=upstream)]
 
-    return step
+    return forward if case.task == FORWARD else step
 
 
 def _torch(theta: np.ndarray, case: Case, layout: str) -> Callable[[], Any]:
@@ -153,9 +177,9 @@ def _torch(theta: np.ndarray, case: Case, layout: str) -> Callable[[], Any]:
         grid = functional.affine_grid(theta, [batch, channels, height, width], align_corners=False)
         return functional.grid_sample(images, grid, align_corners=False)
 
-    def forward():
+    def forward(turns=range(1)):
         with torch.no_grad():
-            return warp(images, steering).permute(0, 2, 3, 1)
+            return [warp(images, steering + _SHIFT * turn).permute(0, 2, 3, 1) for turn in turns]
 
     def step():
         source, params = images.detach(), steering.clone().requires_grad_()
@@ -168,7 +192,7 @@ def _torch(theta: np.ndarray, case: Case, layout: str) -> Callable[[], Any]:
     return forward if case.task == FORWARD else step
 
 
-def _forward_only(theta: np.ndarray, case: Case) -> dict[str, Contender]:
+def _forward_only(theta: np.ndarray, case: Case) -> dict[str, Callable]:
     """What Keras and TensorFlow have: no gradient to the map, other borders; and what touching costs."""
     images = tf.constant(case.images)
     pixels = tf.constant(_in_pixels(theta, case.shape))

@@ -1,26 +1,27 @@
 """The picture of a benchmark: ratios as bars, growth as curves."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
-from keras_stn.benchmark.contenders import BOTH, FORWARD, OURS, PARAMS, TEXTBOOK, TORCH
+from keras_stn.benchmark.contenders import BOTH, FORWARD, ONE_MORE, OURS, PARAMS, TEXTBOOK, TORCH
+from keras_stn.benchmark.measure import Row, fastest
 
 # Readable on white and to colour-blind eyes.
 _COLOURS = {OURS: "#d55e00", TORCH: "#0072b2", TEXTBOOK: "#999999"}
 
 
-def draw(rows: Sequence[Any], growth: Sequence[Any], path: Path) -> Path:
+def draw(rows: Sequence[Row], growth: Sequence[Row], path: Path) -> Path:
     """Write the picture of `Row`s to `path`."""
     figure = Figure(figsize=(12, 7.5 if growth else 4), layout="constrained")
     panels = figure.subplots(2 if growth else 1, 3, squeeze=False)
     for panel, task in zip(panels[0], (FORWARD, PARAMS, BOTH), strict=True):
         _bars(panel, [row for row in rows if row.task == task and row.family == "affine"], task)
     if growth:
-        sides = [row for row in growth if row.shape[0] == 1 and row.shape[3] == 3]
-        batches = [row for row in growth if row.shape[3] == 1]
+        sides = [row for row in growth if row.shape[3] == 3 and row.shape[1] > 1]
+        batches = [row for row in growth if row.shape[3] == 1 and row.shape[1] > 1]
         _curves(panels[1][0], sides, lambda shape: shape[1] * shape[2], "pixels, batch of 1, 3 channels")
         _curves(panels[1][1], batches, lambda shape: shape[0], "batch of 40x40x1")
         panels[1][2].axis("off")
@@ -32,13 +33,21 @@ def draw(rows: Sequence[Any], growth: Sequence[Any], path: Path) -> Path:
 
 def _bars(panel, rows, task):
     shapes = list(dict.fromkeys(row.shape for row in rows))
-    names = [f"{OURS}, compiled", f"{TEXTBOOK}, compiled"]
-    for offset, name in enumerate(names):
+    bars = {
+        f"{ONE_MORE}, {OURS}, compiled": ("in a compiled model", "#f0a868"),
+        f"{OURS}, compiled": (f"{OURS}, compiled", _COLOURS[OURS]),
+        f"{TEXTBOOK}, compiled": (f"{TEXTBOOK}, compiled", _COLOURS[TEXTBOOK]),
+    }
+    shown = [name for name in bars if any(row.contender == name for row in rows)]
+    width = 0.8 / len(shown)
+    for offset, name in enumerate(shown):
         ratios = {row.shape: row.ratio for row in rows if row.contender == name}
-        places = [index + 0.4 * offset - 0.2 for index in range(len(shapes))]
-        heights = [ratios.get(shape) or 0 for shape in shapes]
-        bars = panel.bar(places, heights, 0.38, color=_COLOURS[name.split(",")[0]], label=name)
-        panel.bar_label(bars, fmt="%.2f", fontsize=7)
+        places = [index + width * (offset - (len(shown) - 1) / 2) for index in range(len(shapes))]
+        label, colour = bars[name]
+        drawn = panel.bar(
+            places, [ratios.get(shape) or 0 for shape in shapes], 0.95 * width, color=colour, label=label
+        )
+        panel.bar_label(drawn, fmt="%.2f", fontsize=6)
     panel.axhline(1, color=_COLOURS[TORCH], linewidth=1.5)
     panel.set_title(f"{task} (PyTorch = 1)", fontsize=10)
     panel.set_xticks(range(len(shapes)), ["x".join(map(str, shape)) for shape in shapes], fontsize=7)
@@ -49,13 +58,13 @@ def _bars(panel, rows, task):
 
 def _curves(panel, rows, size, label):
     best: dict[str, dict[int, float]] = {}
-    for row in rows:
-        who = row.contender.split(",")[0]
-        times = best.setdefault(who, {})
-        times[size(row.shape)] = min(row.milliseconds, times.get(size(row.shape), float("inf")))
+    for shape, group in itertools.groupby(rows, lambda row: row.shape):
+        for who, time in fastest(group).items():
+            best.setdefault(who, {})[size(shape)] = time
     for who, times in best.items():
-        xs = sorted(times)
-        panel.loglog(xs, [times[x] for x in xs], "o-", color=_COLOURS[who], label=who, markersize=4)
+        panel.loglog(
+            list(times), list(times.values()), "o-", color=_COLOURS[who], label=who, markersize=4
+        )
     panel.set_xlabel(label)
     panel.set_ylabel("forward, ms")
     panel.grid(alpha=0.3, which="both")
