@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 import subprocess
 import sys
 
@@ -126,6 +127,52 @@ def test_new_values_do_not_trace_again():
         layer([images, tf.constant([[scale, 0, 0, 0, 1, 0]] * 2)])
     assert len(traces) == 1
     assert layer._compiled._compiled.cache_info().currsize == 1
+
+
+@pytest.mark.parametrize("interpolation", SMOOTH)
+@pytest.mark.parametrize("family", ["translation", "rotation", "affine"])
+def test_compiled_steps_take_images_and_params_as_arguments(family, interpolation):
+    """XLA makes constants of what a shape may hang on, and compiles again for each new value."""
+    layer = Warp(family, interpolation=interpolation)
+
+    @tf.function(jit_compile=True)
+    def step(images, params, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([images, params])
+            output = layer([images, params])
+        return output, tape.gradient(output, [images, params], output_gradients=upstream)
+
+    shapes = (4, 30, 44, 3), (4, layer.transform.num_params), (4, 30, 44, 3)
+    text = step.experimental_get_compiler_ir(*map(tf.TensorSpec, shapes))(stage="hlo")
+    entry = text[text.index("ENTRY") :]
+    parameters = re.findall(r"f32\[([\d,]+)\]\S* parameter\(\d\)", entry)
+    assert sorted(parameters) == sorted(",".join(map(str, shape)) for shape in shapes)
+
+
+_CLUSTERS = """
+import collections, glob, os, sys
+os.environ["TF_DUMP_GRAPH_PREFIX"] = sys.argv[1]
+os.environ["TF_XLA_FLAGS"] = "--tf_xla_clustering_debug"
+import tensorflow as tf
+from google.protobuf import text_format
+from keras_stn import Warp
+
+layer = Warp(sys.argv[2])
+tensors = [tf.ones((4, 120, 140, 3)), tf.fill((4, layer.transform.num_params), 0.1)]
+tf.function(lambda *tensors: layer(tensors))(*tensors)
+path = max(glob.glob(sys.argv[1] + "/mark_for_compilation*.pbtxt"), key=os.path.getsize)
+graph = text_format.Parse(open(path).read(), tf.compat.v1.GraphDef())
+work = [node for node in graph.node if node.op not in ("Const", "_Arg", "_Retval")]
+print(collections.Counter(node.attr["_XlaCluster"].s.decode() for node in work))
+"""
+
+
+@pytest.mark.parametrize("family", ["attention", "affine"])
+def test_plain_functions_hand_the_whole_forward_pass_to_xla(family, tmp_path):
+    """The graph optimiser turns sums of three into AddN, which falls out: 3.1 ms for 0.7."""
+    command = [sys.executable, "-c", _CLUSTERS, str(tmp_path), family]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"Counter\({'cluster_0': \d+}\)\s*", run.stdout), run.stdout
 
 
 @pytest.mark.parametrize("batch", [2, None])

@@ -87,8 +87,8 @@ def textbook(images: Tensor, theta: Tensor) -> Tensor:
 
 def truth(case: Case) -> tuple[np.ndarray, np.ndarray]:
     """The output and the gradient to theta, in float64."""
-    step = _tensorflow(textbook, _theta(case), case._replace(task=PARAMS), "float64")
-    output, gradient = _compiled(step)()
+    step, tensors = _tensorflow(textbook, _theta(case), case._replace(task=PARAMS), "float64")
+    output, gradient = _compiled(step)(*tensors)
     return output.numpy(), gradient.numpy()
 
 
@@ -96,27 +96,28 @@ def contenders(case: Case) -> dict[str, Contender]:
     """All that can do what `case` asks for, by name."""
     theta = _theta(case)
     layer = Warp(case.family)
-    ours = _tensorflow(lambda images, params: layer([images, params]), case.params, case)
-    copied = _tensorflow(textbook, theta, case)
-    found: dict[str, Callable] = {
-        f"{OURS}, compiled": _compiled(ours),
-        f"{OURS}, tf.function": tf.function(ours, autograph=False),
-    }
-    if case.task == FORWARD:
-        found[f"{OURS}, eager"] = ours
+    found: dict[str, Callable] = {}
+    for who, warp, params in (
+        (OURS, lambda images, params: layer([images, params]), case.params),
+        (TEXTBOOK, textbook, theta),
+    ):
+        function, tensors = _tensorflow(warp, params, case)
+        # As arguments: XLA would fold tensors from around a function into it.
+        found[f"{who}, compiled"] = functools.partial(_compiled(function), *tensors)
+        found[f"{who}, tf.function"] = functools.partial(
+            tf.function(function, autograph=False), *tensors
+        )
+        if who == OURS and case.task == FORWARD:
+            found[f"{who}, eager"] = functools.partial(function, *tensors)
     if importlib.util.find_spec("torch") is not None:
         for layout in ("channels_first", "channels_last"):
             found[f"{TORCH}, {layout}"] = _torch(theta, case, layout)
-    found |= {
-        f"{TEXTBOOK}, compiled": _compiled(copied),
-        f"{TEXTBOOK}, tf.function": tf.function(copied, autograph=False),
-    }
     made = {name: Contender(_waiting(function)) for name, function in found.items()}
     if case.task != FORWARD:
         return made
     for name, function in found.items():
         if name.startswith(TORCH) or name.endswith("compiled"):
-            several = functools.partial(function, range(1 + _MORE))
+            several = functools.partial(function, turns=range(1 + _MORE))
             made[f"{ONE_MORE}, {name}"] = Contender(_waiting(several), name, _MORE)
     return made | {
         name: Contender(_waiting(function)) for name, function in _forward_only(theta, case).items()
@@ -143,22 +144,21 @@ def _theta(case: Case) -> np.ndarray:
 
 def _tensorflow(
     warp: Callable, params: np.ndarray, case: Case, dtype: str = "float32"
-) -> Callable[..., list[Tensor]]:
-    images, steering, upstream = (
-        tf.constant(array, dtype) for array in (case.images, params, case.upstream)
-    )
+) -> tuple[Callable[..., list[Tensor]], list[Tensor]]:
+    """A function that does what `case` asks for, and its arguments."""
 
-    def forward(turns=range(1)):
-        return [warp(images, steering + _SHIFT * turn) for turn in turns]
+    def forward(images, params, upstream, turns=range(1)):
+        return [warp(images, params + _SHIFT * turn) for turn in turns]
 
-    def step():
-        sources = [steering] if case.task == PARAMS else [steering, images]
+    def step(images, params, upstream):
+        sources = [params] if case.task == PARAMS else [params, images]
         with tf.GradientTape() as tape:
             tape.watch(sources)
-            output = warp(images, steering)
+            output = warp(images, params)
         return [output, *tape.gradient(output, sources, output_gradients=upstream)]
 
-    return forward if case.task == FORWARD else step
+    tensors = [tf.constant(array, dtype) for array in (case.images, params, case.upstream)]
+    return forward if case.task == FORWARD else step, tensors
 
 
 def _torch(theta: np.ndarray, case: Case, layout: str) -> Callable[[], Any]:

@@ -47,7 +47,7 @@ def _worth_compiling(shape: Sequence[int | None]) -> bool:
 
 
 class Compiled:
-    """A function of tensors that is compiled by XLA for large outputs where it is called eagerly.
+    """A function of tensors that XLA compiles for large outputs: where called eagerly, and by a hint.
 
     A plain object, because TensorFlow saves compiled functions among the attributes of a layer.
     """
@@ -68,4 +68,7 @@ class Compiled:
         if tf.executing_eagerly() and stand_in.get() is None and _worth_compiling(shape):
             signature = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
             return self._compiled(*signature)(*tensors)
-        return self._plain(*tensors)
+        # Not in a function of its own, although the gradient would then have the hint as well: XLA takes
+        # what such a function hands to its gradient for constants, and all its arguments with them.
+        with hint(shape):
+            return self._plain(*tensors)

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,51 +30,59 @@ _PARTS = 4
 
 def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
     """`keras_stn.sampler.sample`, by ops for XLA to fuse."""
-    if isinstance(coordinates, tuple):
-        x, y = coordinates
-    else:
-        x, y = tf.unstack(coordinates)  # (batch, h, w) each
+    axes = coordinates if isinstance(coordinates, tuple) else (coordinates,)
     fill_values = tuple(fill_value) if isinstance(fill_value, list) else (fill_value,)
     how = interpolation, fill_mode, fill_values
     if tf.executing_eagerly():
-        return _reader(*how)(images, x, y)
-    signature = [(tensor.dtype, *tensor.shape) for tensor in (images, x, y)]
-    return _traced(*signature, *how)(images, x, y)
+        return _reader(*how)(images, *axes)
+    signature = tuple((tensor.dtype, *tensor.shape) for tensor in (images, *axes))
+    return _traced(signature, *how)(images, *axes)
 
 
 @functools.lru_cache(maxsize=256)
-def _traced(*signature_and_how: Any) -> Callable:
+def _traced(signature: tuple, *how: Any) -> Callable:
     """The reader as a function of its own, which graphs call and optimisers inline.
 
     TensorFlow never forgets a custom gradient made in a graph, nor the graph. So each is made once, in a
     small graph, and not once for each model.
     """
-    return tf.function(_reader(*signature_and_how[3:]), autograph=False)
+    return tf.function(_reader(*how), autograph=False)
 
 
 def _reader(interpolation: str, fill_mode: str, fill_values: tuple[float, ...]) -> Callable:
-    """The function of images, x and y."""
+    """The function of images and coordinates: x and y, or the two stacked."""
     fill_value = list(fill_values) if len(fill_values) > 1 else fill_values[0]
     how = interpolation, fill_mode, fill_value
 
-    def read(images, x, y):
-        with hint((*tf.broadcast_static_shape(x.shape, y.shape), images.shape[3])):
+    def read(images, *axes):
+        batch_and_size = functools.reduce(tf.broadcast_static_shape, (axis.shape[-3:] for axis in axes))
+        with hint((*batch_and_size, images.shape[3])):
+            x, y = _apart(axes)
             return _output(images, *_taps(images, x, y, *how), fill_value)
 
     @tf.custom_gradient
-    def read_with_gradient(images, x, y):
+    def read_with_gradient(images, *axes):
         def gradient(upstream):
             with hint(upstream.shape):
+                x, y = _apart(axes)
                 smooth = interpolation != "nearest"
                 columns, rows = _taps(images, x, y, *how, slopes=smooth)
                 to_images = _to_images(images, upstream, columns, rows, *how)
                 if not smooth:
-                    return to_images, None, None
-                return to_images, *_to_coordinates(images, x, y, upstream, columns, rows, fill_value)
+                    return to_images, *(None for _ in axes)
+                both = _to_coordinates(images, x, y, upstream, columns, rows, fill_value)
+                return to_images, *(both if len(axes) == 2 else [tf.stack(both)])
 
-        return read(images, x, y), gradient
+        return read(images, *axes), gradient
 
-    return lambda images, x, y: (read_with_gradient if images.dtype.is_floating else read)(images, x, y)
+    return lambda images, *axes: (read_with_gradient if images.dtype.is_floating else read)(
+        images, *axes
+    )
+
+
+def _apart(axes: tuple[Tensor, ...]) -> Iterable[Tensor]:
+    """x and y, (batch, h, w) or broadcasting to it."""
+    return axes if len(axes) == 2 else tf.unstack(axes[0])
 
 
 class Tap(NamedTuple):
@@ -129,13 +137,16 @@ def _read(images, columns, rows, fill_value, again=False) -> Iterator[tuple[Tens
     """
     batch, height, width, *channels = shape_of(images)
     dtype = accumulator(images.dtype)
-    size = height * width
-    first = tf.reshape(tf.range(batch) * size, (-1, *[1] * (rows[0].index.shape.rank - 1)))
-    flat = tf.reshape(images, (batch, size, *channels) if again else (batch * size, *channels))
-    for row, column in itertools.product(rows, columns):
-        index = row.index * width + column.index  # (batch, h, w)
-        # Forward the second way is faster: 2.6 ms for 3.4 at 8x224x224x3.
-        pixels = tf.gather(flat, index, batch_dims=1) if again else tf.gather(flat, first + index)
+    first = tf.reshape(tf.range(batch) * height, (-1, *[1] * (rows[0].index.shape.rank - 1)))
+    one_by_one = tf.reshape(images, (batch, height * width, *channels))
+    all_in_one = tf.reshape(images, (batch * height * width, *channels))
+    for row, column in itertools.product(rows, columns):  # indices are (batch, h, w)
+        if again:
+            index = row.index * width + column.index
+            pixels = tf.gather(one_by_one, index, batch_dims=1)
+        else:  # the faster way: forward 2.6 ms for 3.4 at 8x224x224x3
+            index = (first + row.index) * width + column.index
+            pixels = tf.gather(all_in_one, index)
         pixels = tf.cast(pixels, dtype)
         if row.inside is not None:
             inside = _for_channels(row.inside & column.inside)
