@@ -97,6 +97,7 @@ def test_command_prints_tables_and_writes_what_it_says(tmp_path, capsys):
     printed = capsys.readouterr().out
     for words in ("1x8x12x1, affine, forward", "1x8x12x1, attention, forward", f"{OURS}, compiled"):
         assert words in printed
+    assert "…" not in printed  # all of it fits
     content = json.loads((folder / "benchmark.json").read_text())
     assert {row["task"] for row in content["rows"]} == {FORWARD, PARAMS, BOTH}
     assert content["machine"]["cores"] > 0

@@ -110,7 +110,7 @@ def contenders(case: Case) -> dict[str, Contender]:
         if who == OURS and case.task == FORWARD:
             found[f"{who}, eager"] = functools.partial(function, *tensors)
     if importlib.util.find_spec("torch") is not None:
-        for layout in ("channels_first", "channels_last"):
+        for layout in ("NCHW", "NHWC"):
             found[f"{TORCH}, {layout}"] = _torch(theta, case, layout)
     made = {name: Contender(_waiting(function)) for name, function in found.items()}
     if case.task != FORWARD:
@@ -166,7 +166,7 @@ def _torch(theta: np.ndarray, case: Case, layout: str) -> Callable[[], Any]:
     from torch.nn import functional
 
     batch, height, width, channels = case.shape
-    memory = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    memory = torch.channels_last if layout == "NHWC" else torch.contiguous_format
     images, upstream = (
         torch.from_numpy(array).permute(0, 3, 1, 2).contiguous(memory_format=memory)
         for array in (case.images, case.upstream)

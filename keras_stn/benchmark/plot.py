@@ -8,25 +8,25 @@ from matplotlib.figure import Figure
 
 from keras_stn.benchmark.contenders import BOTH, FORWARD, ONE_MORE, OURS, PARAMS, TEXTBOOK, TORCH
 from keras_stn.benchmark.measure import Row, fastest
+from keras_stn.benchmark.network import Cost
 
 # Readable on white and to colour-blind eyes.
 _COLOURS = {OURS: "#d55e00", TORCH: "#0072b2", TEXTBOOK: "#999999"}
 
 
-def draw(rows: Sequence[Row], growth: Sequence[Row], path: Path) -> Path:
-    """Write the picture of `Row`s to `path`."""
-    figure = Figure(figsize=(12, 7.5 if growth else 4), layout="constrained")
-    panels = figure.subplots(2 if growth else 1, 3, squeeze=False)
+def draw(rows: Sequence[Row], growth: Sequence[Row], costs: Sequence[Cost], path: Path) -> Path:
+    """Write the picture of what was measured to `path`."""
+    second_row = bool(growth or costs)
+    figure = Figure(figsize=(12, 7.5 if second_row else 4), layout="constrained")
+    panels = figure.subplots(1 + second_row, 3, squeeze=False)
     for panel, task in zip(panels[0], (FORWARD, PARAMS, BOTH), strict=True):
         _bars(panel, [row for row in rows if row.task == task and row.family == "affine"], task)
-    if growth:
+    if second_row:
         sides = [row for row in growth if row.shape[3] == 3 and row.shape[1] > 1]
         batches = [row for row in growth if row.shape[3] == 1 and row.shape[1] > 1]
         _curves(panels[1][0], sides, lambda shape: shape[1] * shape[2], "pixels, batch of 1, 3 channels")
         _curves(panels[1][1], batches, lambda shape: shape[0], "batch of 40x40x1")
-        panels[1][2].axis("off")
-        handles, labels = panels[1][0].get_legend_handles_labels()
-        panels[1][2].legend(handles, labels, loc="center", frameon=False)
+        _networks(panels[1][2], costs)
     figure.savefig(path, dpi=110)
     return path
 
@@ -49,11 +49,21 @@ def _bars(panel, rows, task):
         )
         panel.bar_label(drawn, fmt="%.2f", fontsize=6)
     panel.axhline(1, color=_COLOURS[TORCH], linewidth=1.5)
+    panel.margins(y=0.35)  # for the legend
     panel.set_title(f"{task} (PyTorch = 1)", fontsize=10)
     panel.set_xticks(range(len(shapes)), ["x".join(map(str, shape)) for shape in shapes], fontsize=7)
     panel.tick_params(axis="x", rotation=20)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(fontsize=7, frameon=False)
+
+
+def _networks(panel, costs):
+    names = [f"{cost.network}\n{cost.variant}".replace(", ", ",\n") for cost in costs]
+    drawn = panel.bar(names, [cost.ratio for cost in costs], 0.7, color=_COLOURS[OURS])
+    panel.bar_label(drawn, fmt="%.2f", fontsize=7)
+    panel.set_title("training step of a network (CNN = 1)", fontsize=10)
+    panel.tick_params(axis="x", labelsize=6)
+    panel.spines[["top", "right"]].set_visible(False)
 
 
 def _curves(panel, rows, size, label):
@@ -65,6 +75,7 @@ def _curves(panel, rows, size, label):
         panel.loglog(
             list(times), list(times.values()), "o-", color=_COLOURS[who], label=who, markersize=4
         )
+    panel.legend(fontsize=7, frameon=False)
     panel.set_xlabel(label)
     panel.set_ylabel("forward, ms")
     panel.grid(alpha=0.3, which="both")

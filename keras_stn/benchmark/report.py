@@ -21,14 +21,18 @@ from keras_stn.benchmark.network import Cost
 
 
 def table(measured: Iterable[Row], title: str) -> Table:
-    """The rows as a table for `rich.print`."""
-    made = _table(title, "ms", "quartiles", "PyTorch = 1", "error", "of gradient")
+    """The rows as a table for `rich.print`, 80 columns wide.
+
+    "ms" are medians, "±" half of what the middle half of the repeats spans, "ratio" that to PyTorch, and
+    the errors those of `Row`.
+    """
+    made = _table(title, "ms", "±", "ratio", "error", "gradient's")
     for row in measured:
         low, high = row.quartiles
         made.add_row(
             row.contender,
             f"{row.milliseconds:.2f}",
-            f"{low:.2f}-{high:.2f}",
+            f"{(high - low) / 2:.2f}",
             *(_or_nothing(row.ratio, ".2f"), _or_nothing(row.error, ".1e")),
             _or_nothing(row.gradient_error, ".1e"),
             style="bold" if OURS in row.contender else None,
@@ -92,7 +96,7 @@ def save(measured: list[Row], growth: list[Row], costs: list[Cost], folder: Path
         from keras_stn.benchmark import plot
     except ImportError:  # no matplotlib
         return [path]
-    return [path, plot.draw(measured, growth, folder / "benchmark.png")]
+    return [path, plot.draw(measured, growth, costs, folder / "benchmark.png")]
 
 
 def _processor() -> str:

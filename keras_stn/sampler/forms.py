@@ -60,8 +60,10 @@ class Compiled:
     def __reduce__(self):  # a copy of a layer compiles the copy's method
         return Compiled, (self._plain,)
 
-    def _compile(self, *signature: Any) -> Callable:
-        return tf.function(self._plain, jit_compile=True, autograph=False)
+    def _compile(self, *signature: tuple[tf.TensorShape, tf.DType]) -> Callable:
+        function = tf.function(self._plain, jit_compile=True, autograph=False)
+        # Concrete, which saves TensorFlow to look at the arguments again: 0.30 ms for 0.38 of a call.
+        return function.get_concrete_function(*(tf.TensorSpec(*spec) for spec in signature))
 
     def __call__(self, shape: Sequence[int | None], *tensors: Any) -> Any:
         """The function of `tensors`, whose output has `shape`."""
