@@ -192,6 +192,15 @@ def test_a_graph_holds_a_hint_for_xla_and_nothing_that_must_be_compiled(tmp_path
     assert not hasattr(loaded.layer, "_compiled")
 
 
+def test_images_of_unknown_size_are_not_compiled_for_each():
+    layer = Warp(output_size=(200, 220))
+    specs = [tf.TensorSpec((None, None, None, 1)), tf.TensorSpec((None, 6))]
+    function = tf.function(lambda images, params: layer([images, params]), input_signature=specs)
+    definition = function.get_concrete_function().graph.as_graph_def()
+    parts = [definition.node, *(part.node_def for part in definition.library.function)]
+    assert not any("_XlaCompile" in node.attr for part in parts for node in part)
+
+
 def test_a_copy_of_a_layer_compiles_itself():
     layer = Warp("translation")
     copied = copy.deepcopy(layer)

@@ -30,20 +30,22 @@ def replaced_by(function: Callable) -> Iterator[None]:
         stand_in.reset(token)
 
 
-def hint(shape: Sequence[int | None]) -> contextlib.AbstractContextManager:
+def hint(images: tf.Tensor, shape: Sequence[int | None]) -> contextlib.AbstractContextManager:
     """A context whose ops TensorFlow compiles by XLA, for an output of `shape`, where that pays.
 
     No more than a hint: runtimes without XLA pass over it, as do compiled functions around it. Files are
     traced without it.
     """
-    if tf.executing_eagerly() or stand_in.get() is not None or not _worth_compiling(shape):
+    if tf.executing_eagerly() or stand_in.get() is not None or not _worth_compiling(images, shape):
         return contextlib.nullcontext()
     return tf.xla.experimental.jit_scope()
 
 
-def _worth_compiling(shape: Sequence[int | None]) -> bool:
-    batch, *sizes = (size or 0 for size in shape)  # of each unknown size XLA would compile one more
-    return (batch or _TYPICAL_BATCH) * math.prod(sizes) >= _WORTH_COMPILING
+def _worth_compiling(images: tf.Tensor, shape: Sequence[int | None]) -> bool:
+    if None in images.shape[1:]:  # XLA would compile again for each size that comes
+        return False
+    batch, *sizes = shape
+    return (batch or _TYPICAL_BATCH) * math.prod(size or 0 for size in sizes) >= _WORTH_COMPILING
 
 
 class Compiled:
@@ -66,11 +68,12 @@ class Compiled:
         return function.get_concrete_function(*(tf.TensorSpec(*spec) for spec in signature))
 
     def __call__(self, shape: Sequence[int | None], *tensors: Any) -> Any:
-        """The function of `tensors`, whose output has `shape`."""
-        if tf.executing_eagerly() and stand_in.get() is None and _worth_compiling(shape):
+        """The function of `tensors`, the first of them images, whose output has `shape`."""
+        images, *_ = tensors
+        if tf.executing_eagerly() and stand_in.get() is None and _worth_compiling(images, shape):
             signature = [(tuple(tensor.shape), tensor.dtype) for tensor in tensors]
             return self._compiled(*signature)(*tensors)
         # Not in a function of its own, although the gradient would then have the hint as well: XLA takes
         # what such a function hands to its gradient for constants, and all its arguments with them.
-        with hint(shape):
+        with hint(images, shape):
             return self._plain(*tensors)

@@ -56,14 +56,14 @@ def _reader(interpolation: str, fill_mode: str, fill_values: tuple[float, ...]) 
 
     def read(images, *axes):
         batch_and_size = functools.reduce(tf.broadcast_static_shape, (axis.shape[-3:] for axis in axes))
-        with hint((*batch_and_size, images.shape[3])):
+        with hint(images, (*batch_and_size, images.shape[3])):
             x, y = _apart(axes)
             return _output(images, *_taps(images, x, y, *how), fill_value)
 
     @tf.custom_gradient
     def read_with_gradient(images, *axes):
         def gradient(upstream):
-            with hint(upstream.shape):
+            with hint(images, upstream.shape):
                 x, y = _apart(axes)
                 smooth = interpolation != "nearest"
                 columns, rows = _taps(images, x, y, *how, slopes=smooth)
