@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from keras_stn.benchmark.contenders import BOTH, FORWARD, ONE_MORE, OURS, PARAMS, TEXTBOOK, TORCH
 from keras_stn.benchmark.measure import Row, fastest
-from keras_stn.benchmark.network import Cost
+from keras_stn.benchmark.network import TRANSFORMED, Cost
 
 # Readable on white and to colour-blind eyes.
 _COLOURS = {OURS: "#d55e00", TORCH: "#0072b2", TEXTBOOK: "#999999"}
@@ -59,7 +59,8 @@ def _bars(panel, rows, task):
 
 def _networks(panel, costs):
     names = [f"{cost.network}\n{cost.variant}".replace(", ", ",\n") for cost in costs]
-    drawn = panel.bar(names, [cost.ratio for cost in costs], 0.7, color=_COLOURS[OURS])
+    colours = [_COLOURS[OURS if cost.variant == TRANSFORMED else TEXTBOOK] for cost in costs]
+    drawn = panel.bar(names, [cost.ratio for cost in costs], 0.7, color=colours)
     panel.bar_label(drawn, fmt="%.2f", fontsize=7)
     panel.set_title("training step of a network (CNN = 1)", fontsize=10)
     panel.tick_params(axis="x", labelsize=6)

@@ -26,7 +26,9 @@ def table(measured: Iterable[Row], title: str) -> Table:
     "ms" are medians, "±" half of what the middle half of the repeats spans, "ratio" that to PyTorch, and
     the errors those of `Row`.
     """
-    made = _table(title, "ms", "±", "ratio", "error", "gradient's")
+    measured = list(measured)
+    of_gradient = any(row.gradient_error is not None for row in measured)
+    made = _table(title, "ms", "±", "ratio", "error", *["gradient's"] * of_gradient)
     for row in measured:
         low, high = row.quartiles
         made.add_row(
@@ -34,7 +36,7 @@ def table(measured: Iterable[Row], title: str) -> Table:
             f"{row.milliseconds:.2f}",
             f"{(high - low) / 2:.2f}",
             *(_or_nothing(row.ratio, ".2f"), _or_nothing(row.error, ".1e")),
-            _or_nothing(row.gradient_error, ".1e"),
+            *[_or_nothing(row.gradient_error, ".1e")] * of_gradient,
             style="bold" if OURS in row.contender else None,
         )
     return made
