@@ -4,7 +4,6 @@ Automatic differentiation keeps every tap for the backward pass, four outputs an
 keeps the images and the coordinates, and reads the taps again.
 """
 
-import contextlib
 import functools
 import itertools
 import math
@@ -16,7 +15,7 @@ import tensorflow as tf
 
 from keras_stn import grids
 from keras_stn.sampler.forms import hint
-from keras_stn.sampler.taps import accumulator, shape_of, taps_along
+from keras_stn.sampler.taps import accumulator, shape_of, slopes_along, taps_along
 
 Tensor = Any
 
@@ -102,19 +101,15 @@ def _taps(images, x, y, *how: Any, slopes: bool = False) -> tuple[list[Tap], lis
 
 
 def _along(coordinate, size, dtype, slopes, interpolation, fill_mode, fill_value) -> list[Tap]:
-    tape = tf.GradientTape(persistent=True)
-    with tape if slopes else contextlib.nullcontext():
-        if slopes:
-            tape.watch(coordinate)
-        along = taps_along(coordinate, size, interpolation, fill_mode)
+    how = size, interpolation, fill_mode
+    along = taps_along(coordinate, *how)
+    slopes_of = slopes_along(coordinate, *how) if slopes else [None] * len(along)
     last = tf.cast(size, coordinate.dtype) - 1
     zero = tf.zeros((), dtype)
     taps = []
-    for pixel, weight in along:
-        slope, inside = None, None
-        if slopes:
-            slope = tape.gradient(weight, coordinate, unconnected_gradients="zero")
-            slope = tf.cast(slope, dtype)
+    for (pixel, weight), slope in zip(along, slopes_of, strict=True):
+        inside = None
+        slope = tf.cast(slope, dtype) if slopes else None
         weight, index = tf.cast(weight, dtype), pixel
         if fill_mode == "constant":
             inside = (pixel >= 0) & (pixel <= last)

@@ -89,6 +89,18 @@ def taps_along(coordinate: Tensor, size: Any, interpolation: str, fill_mode: str
     return taps
 
 
+def slopes_along(coordinate: Tensor, size: Any, interpolation: str, fill_mode: str) -> list[Tensor]:
+    """The derivatives of the weights of `taps_along` by the coordinate, from the right.
+
+    Zero where the coordinate is so far out, or NaN, that moving it changes nothing. Not for "nearest",
+    which has none.
+    """
+    size = tf.cast(size, coordinate.dtype)
+    within = _within_reach(coordinate, size, _KERNELS[interpolation][1], fill_mode)
+    slopes = _SLOPES[interpolation](within - tf.floor(within))
+    return [tf.where(within == coordinate, slope, tf.zeros((), slope.dtype)) for slope in slopes]
+
+
 def _ends(size: Tensor, fill_mode: str) -> tuple[Any, Any]:
     """The outermost pixels, of the frame for fill_mode="constant". What they show, all beyond shows."""
     margin = 1 if fill_mode == "constant" else 0
@@ -179,6 +191,27 @@ _KERNELS: dict[str, tuple[Callable, int]] = {
     "bilinear": (_bilinear, 0),
     "bicubic": (_bicubic, 2),
 }
+
+
+# The derivatives of the weights by t, the coordinate less the position.
+
+
+def _bilinear_slopes(t: Tensor) -> list[Tensor]:
+    return [-tf.ones_like(t), tf.ones_like(t)]
+
+
+def _bicubic_slopes(t: Tensor) -> list[Tensor]:
+    def inner(d):
+        return (3 * (_A + 2) * d - 2 * (_A + 3)) * d
+
+    def outer(d):
+        return (3 * _A * d - 10 * _A) * d + 8 * _A
+
+    before, here, after = outer(t + 1), inner(t), -inner(1 - t)
+    return [before, here, after, -(before + here + after)]
+
+
+_SLOPES = {"bilinear": _bilinear_slopes, "bicubic": _bicubic_slopes}
 
 
 # --- One axis: which pixel stands at a position of the extended image ----------------------------
