@@ -249,11 +249,11 @@ def test_a_training_step_keeps_no_taps(tmp_path):
         folder = tmp_path / who
         command = [sys.executable, "-c", _STEP, str(folder), who]
         subprocess.run(command, capture_output=True, text=True, check=True)
-        (report,) = folder.glob("*step*memory-usage-report.txt")
+        (report,) = folder.glob("*step*buffer-assignment.txt")
         total = int(re.search(r"Total bytes used: (\d+)", report.read_text()).group(1))
         taken[who] = total - images - upstream
     assert taken["ours"] <= 1.2 * (images + output + grid)  # 11 MB of 15
-    assert taken["textbook"] > 3 * taken["ours"]  # 35 MB: its taps
+    assert taken["textbook"] > 2.9 * taken["ours"]  # its taps: 33 MB in TensorFlow 2.18, 35 in 2.21
 
 
 def test_every_mode_is_in_the_table():
