@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from keras_stn import Warp, benchmark, cli
-from keras_stn.benchmark import contenders, network
+from keras_stn.benchmark import contenders, network, plot
 from keras_stn.benchmark.contenders import BOTH, FORWARD, ONE_MORE, OURS, PARAMS, TEXTBOOK, TORCH
 
 SHAPE = (2, 9, 14, 3)
@@ -89,6 +89,20 @@ def test_transformers_join_the_network_they_are_measured_in():
     assert [cost.variant for cost in costs] == list(network.VARIANTS)
     assert costs[0].ratio == 1
     assert all(cost.milliseconds > 0 for cost in costs)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("shown", ["growth", "networks"])
+def test_picture_leaves_out_what_was_not_measured(shown, tmp_path):
+    def row(task, shape=(2, 9, 14, 3)):
+        name = f"{OURS}, compiled"
+        return benchmark.Row(shape, "affine", task, name, 1.0, (0.5, 1.5), 0.5, None, None)
+
+    rows = [row(task) for task in (FORWARD, PARAMS, BOTH)]
+    growth = [row(FORWARD, (1, 28, 28, 3)), row(FORWARD, (4, 40, 40, 1))] if shown == "growth" else []
+    costs = [benchmark.Cost("MNIST", "CNN", 75.0, 1.0)] if shown == "networks" else []
+    path = plot.draw(rows, growth, costs, tmp_path / "benchmark.png")
+    assert path.stat().st_size > 10_000
 
 
 def test_command_prints_tables_and_writes_what_it_says(tmp_path, capsys):

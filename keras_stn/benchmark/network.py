@@ -106,7 +106,7 @@ def model(network: Network, variant: str) -> keras.Model:
 
 
 def costs(network: Network, rounds: int = 11) -> Iterator[Cost]:
-    """Time `train_on_batch`, the variants taking turns."""
+    """Time `train_on_batch` of each variant, the variants taking turns in each of `rounds`."""
     rng = np.random.default_rng(0)
     images = rng.random((network.batch, *network.image), dtype="float32")
     shifts = rng.uniform(-0.2, 0.2, (network.batch, Affine.num_params))

@@ -58,6 +58,9 @@ def _bars(panel, rows, task):
 
 
 def _networks(panel, costs):
+    if not costs:
+        panel.axis("off")
+        return
     names = [f"{cost.network}\n{cost.variant}".replace(", ", ",\n") for cost in costs]
     colours = [_COLOURS[OURS if cost.variant == TRANSFORMED else TEXTBOOK] for cost in costs]
     drawn = panel.bar(names, [cost.ratio for cost in costs], 0.7, color=colours)
@@ -68,6 +71,9 @@ def _networks(panel, costs):
 
 
 def _curves(panel, rows, size, label):
+    if not rows:
+        panel.axis("off")
+        return
     best: dict[str, dict[int, float]] = {}
     for shape, group in itertools.groupby(rows, lambda row: row.shape):
         for who, time in fastest(group).items():

@@ -176,9 +176,10 @@ def _convert(
             return converter.convert(), uses
         except Exception as error:  # of a class of TensorFlow's own, with a page of text
             ops = sorted(set(re.findall(r"(?:Flex ops|Custom ops): ([\w, ]+)", str(error))))
+            if not ops:  # something else went wrong
+                raise
             raise ValueError(
-                "model must consist of what TFLite has builtin ops for. "
-                f"Received: {', '.join(ops) or str(error).splitlines()[0]}."
+                f"model must consist of what TFLite has builtin ops for. Received: {', '.join(ops)}."
             ) from error
 
 
