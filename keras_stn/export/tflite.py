@@ -175,7 +175,7 @@ def _convert(
         try:
             return converter.convert(), uses
         except Exception as error:  # of a class of TensorFlow's own, with a page of text
-            ops = sorted(set(re.findall(r"(?:Flex ops|Custom ops): ([\w, ]+)", str(error))))
+            ops = sorted(set(re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", str(error))))
             if not ops:  # something else went wrong
                 raise
             raise ValueError(
