@@ -11,7 +11,8 @@ gradient eq. (6) and (7), with the derivative from the right at a pixel centre.
 
 `taps` has the pixels and weights. Two ways to read them make the same numbers: `fused`, for training and
 serving in TensorFlow, has a gradient of its own and is written for compilers; `gathers` is written for
-the interpreters that run files on phones, where each op costs a dispatch.
+the interpreters that run files on phones, where each op costs a dispatch. `forms` says which is taken
+where, and when XLA is asked to compile it.
 """
 
 from typing import Any
