@@ -262,10 +262,11 @@ def to_pixels(grid: Tensor, source_size: tuple[Size, Size], align_corners: bool)
     return tf.transpose(rounded(grid * scale) + offset, (3, 0, 1, 2))
 
 
-def normalising(size: Size, dtype: tf.DType) -> tuple[float, Tensor]:
-    """(offset, divisor) with `(pixel + offset) / divisor - 1` normalised, for align_corners=False.
+def normalising(size: Size, align_corners: bool, dtype: tf.DType) -> tuple[float, Tensor]:
+    """(offset, divisor) with `(pixel + offset) / divisor - 1` normalised.
 
     For those who must do `to_pixels` backwards, and can keep a division a division: a product with the
     reciprocal is off by up to twice as much.
     """
-    return 0.5, tf.convert_to_tensor(span(size, False, dtype) / 2, dtype)
+    divisor = _divisor(size, align_corners, dtype) / 2
+    return 0.0 if align_corners else 0.5, tf.convert_to_tensor(divisor, dtype)

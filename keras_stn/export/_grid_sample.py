@@ -6,12 +6,10 @@ TensorFlow's touches, and `to_onnx` turns it into the node. Everything around it
 - Coordinates are settled first (`sampler.settle`). ONNX Runtime reads the middle of the image for those
   that are NaN or infinite, and its own reflection, on normalised float32 coordinates, is off by 1e-4
   pixels five images away.
-- What GridSample has no mode for stands around the image, one pixel wide or two: a `fill_value` other
-  than zero, the other side for "wrap", and what the outer taps of a cubic find in "reflect" and
-  "mirror". The node itself needs only "zeros" and "border".
+- The image lies on a canvas, which continues it where no mode of GridSample does.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +20,7 @@ Tensor = Any
 
 OP = "PyFunc"  # the marker's type in TensorFlow's graph
 
-_PADDINGS = ("zeros", "border")
+_PADDINGS = ("zeros", "border", "reflection")
 
 
 def suits(dtype: tf.DType) -> bool:
@@ -39,65 +37,109 @@ def sample(images, coordinates, interpolation, fill_mode, fill_value):
     """`sampler.sample` with one GridSample, or by gathers for a dtype that does not suit."""
     if not suits(images.dtype):
         return sampler.gather_taps(images, coordinates, interpolation, fill_mode, fill_value)
-    height, width = grids.image_size(images)
-    margin = _margin(interpolation, fill_mode, fill_value)
+    size = grids.image_size(images)
+    source, level = tf.cast(images, tf.float32), np.float32(fill_value)
+    if interpolation == "nearest" or np.abs(level).max() > 1:
+        level = np.float32(0)  # more than that would take digits of the image with it
+    elif level.any():  # less its level, what is outside is zero, as in GridSample
+        source, fill_value = source - level, 0.0
+    canvas = _canvas(source, size, interpolation, fill_mode, fill_value)
 
-    def place(coordinate, size):
-        """Where to read along an axis of `size` pixels: (numerator, divisor) for `_marker`."""
-        coordinate = sampler.settle(coordinate, size, interpolation, fill_mode)
-        offset, divisor = grids.normalising(size + 2 * margin, coordinate.dtype)
-        return coordinate + (margin + offset), divisor
+    def place(coordinate, length, canvas_length):
+        """Where to read along an axis of `length` pixels: (numerator, divisor) for `_marker`."""
+        coordinate = sampler.settle(coordinate, length, interpolation, fill_mode)
+        if canvas.seam is not None:
+            once_more = tf.cast(length, coordinate.dtype)
+            coordinate += tf.where(coordinate < canvas.seam, once_more, 0.0)
+        offset, divisor = grids.normalising(canvas_length, canvas.align_corners, coordinate.dtype)
+        offset += canvas.before
+        return coordinate + offset if offset else coordinate, divisor
 
+    (height, width), (canvas_height, canvas_width) = size, grids.image_size(canvas.images)
+    of_x, of_y = (width, canvas_width), (height, canvas_height)
     if isinstance(coordinates, tuple):  # a row and a column
-        (x, x_divisor), (y, y_divisor) = (
-            place(axis, size) for axis, size in zip(coordinates, (width, height), strict=True)
-        )
+        x, y = coordinates
+        (x, x_divisor), (y, y_divisor) = place(x, *of_x), place(y, *of_y)
         axes = [(x + tf.zeros_like(y), x_divisor), (y + tf.zeros_like(x), y_divisor)]
     elif isinstance(width, int) and width == height:  # both in one go: half as many nodes
-        axes = [place(tf.transpose(coordinates, (1, 2, 3, 0)), width)]  # (batch, h, w, 2)
+        axes = [place(tf.transpose(coordinates, (1, 2, 3, 0)), *of_x)]  # (batch, h, w, 2)
     else:  # one by one: broadcasting two sizes over the last axis takes 15 times as long
         x, y = tf.unstack(coordinates)
-        axes = [place(x, width), place(y, height)]  # (batch, h, w) each
+        axes = [place(x, *of_x), place(y, *of_y)]  # (batch, h, w) each
 
-    source = tf.cast(images, tf.float32)
-    if margin and fill_mode == "constant":
-        source = sampler.frame(source, fill_value)
-    elif margin:
-        source = _continued(source, (height, width), margin, fill_mode)
-    # Where coordinates are inside, the two paddings are one. ONNX Runtime has a fast kernel for bilinear
-    # with "zeros": 0.36 ms at 56x56x64, against 3.6.
-    padding = (
-        "zeros" if interpolation == "bilinear" or (fill_mode == "constant" and not margin) else "border"
-    )
-
-    planes = tf.transpose(source, (0, 3, 1, 2))  # (batch, channels, H, W)
-    sampled = _marker(planes, axes, interpolation, padding)  # (batch, channels, h, w)
+    planes = tf.transpose(canvas.images, (0, 3, 1, 2))  # (batch, channels, H, W)
+    sampled = _marker(planes, axes, interpolation, canvas)  # (batch, channels, h, w)
     sampled = tf.ensure_shape(sampled, (*planes.shape[:2], *axes[0][0].shape[1:3]))
-    return tf.cast(tf.transpose(sampled, (0, 2, 3, 1)), images.dtype)
+    sampled = tf.transpose(sampled, (0, 2, 3, 1))
+    return tf.cast(sampled + level if level.any() else sampled, images.dtype)
 
 
-def _margin(interpolation, fill_mode, fill_value) -> int:
-    """How many pixels have to stand around the image, for "border" to show the right ones."""
+class _Canvas(NamedTuple):
+    """What GridSample reads, and how.
+
+    GridSample makes a pixel of a coordinate by `(n + 1) * size / 2 - 1 / 2`, or `(n + 1) * (size - 1) /
+    2` with align_corners, in float32. The second loses less, most of all past the last pixel, and bits
+    count for cubics: noise has slopes of 2 in one, and with the first differs from Keras by 8e-6 at 64
+    pixels.
+    """
+
+    images: Tensor
+    padding: str
+    before: int = 0  # pixels on the canvas before the first of the image
+    seam: float | None = None  # coordinates below read the image where it is continued
+    align_corners: bool = False
+
+
+def _canvas(images, size, interpolation, fill_mode, fill_value) -> _Canvas:
+    if fill_mode == "constant" and np.any(fill_value):
+        padding = "zeros" if interpolation == "bilinear" else "border"
+        return _Canvas(sampler.frame(images, fill_value), padding, before=1)
+    if interpolation == "nearest":
+        return _Canvas(images, "zeros" if fill_mode == "constant" else "border")
+    if interpolation == "bilinear":
+        # Coordinates are inside, so that all paddings are one. ONNX Runtime has a fast kernel for
+        # "zeros": 0.36 ms at 56x56x64, against 3.6.
+        if fill_mode == "wrap":
+            return _Canvas(_continued(images, size, (1, 1), fill_mode), "zeros", seam=0.0)
+        return _Canvas(images, "zeros")
+    if fill_mode == "nearest":
+        return _Canvas(images, "border", align_corners=True)
+    if fill_mode == "reflect":
+        return _Canvas(images, "reflection")
+    padding, least = {"constant": ("zeros", 1), "mirror": ("reflection", 1), "wrap": ("border", 3)}[
+        fill_mode
+    ]
+    images = _continued(images, size, [_room(length, least) for length in size], fill_mode)
+    return _Canvas(images, padding, seam=1.0 if fill_mode == "wrap" else None, align_corners=True)
+
+
+def _room(length: Any, least: int) -> Any:
+    """How many pixels to add to `length`: `least`, or so many that coordinates are exact.
+
+    They are where the canvas has 2^k + 1 pixels, as they are divided by half of 2^k. Not above 64
+    pixels: the bounds are wider there, and the canvas may be twice as wide.
+    """
+    if not isinstance(length, int) or length > 64:
+        return least
+    return 2 ** (length + least - 2).bit_length() + 1 - length
+
+
+def _continued(images, size, room, fill_mode):
+    """`images` with `room` more pixels below and to the right, as `fill_mode` continues them."""
     if fill_mode == "constant":
-        return 1 if np.any(fill_value) else 0
-    if interpolation == "bicubic":
-        return 0 if fill_mode == "nearest" else 2
-    return 1 if interpolation == "bilinear" and fill_mode == "wrap" else 0
-
-
-def _continued(images, size, margin, fill_mode):
-    """`images` with `margin` more pixels on each side, as `fill_mode` continues them."""
-    for axis, length in enumerate(size, start=1):
-        positions = tf.cast(tf.range(-margin, length + margin), tf.float32)
+        return tf.pad(images, ((0, 0), *((0, more) for more in room), (0, 0)))
+    for axis, (length, more) in enumerate(zip(size, room, strict=True), start=1):
+        positions = tf.cast(tf.range(length + more), tf.float32)
         pixels = tf.cast(sampler.pixel_at(positions, length, fill_mode), tf.int32)
         images = tf.gather(images, pixels, axis=axis)
     return images
 
 
-def _marker(planes, axes, interpolation, padding):
+def _marker(planes, axes, interpolation, canvas):
     # The attributes travel as a constant input, the one thing that survives inlining and freezing. The
     # division stays behind the marker, because TensorFlow's optimiser would make it a product.
-    attributes = tf.constant([_checks.INTERPOLATIONS.index(interpolation), _PADDINGS.index(padding)])
+    mode, padding = _checks.INTERPOLATIONS.index(interpolation), _PADDINGS.index(canvas.padding)
+    attributes = tf.constant([mode, padding, int(canvas.align_corners)])
     inputs = [attributes, planes, *(tensor for axis in axes for tensor in axis)]
     return tf.numpy_function(_never_run, inputs, tf.float32)
 
@@ -111,11 +153,11 @@ def to_onnx(context, node, name, arguments):
     if len(node.input) not in (4, 6):
         return  # somebody else's PyFunc, which has no operator in ONNX
     _, planes, *places = node.input
-    interpolation, padding = node.inputs[0].get_tensor_value()
+    interpolation, padding, align_corners = node.inputs[0].get_tensor_value()
     attributes = {
         "mode": _checks.INTERPOLATIONS[interpolation],
         "padding_mode": _PADDINGS[padding],
-        "align_corners": 0,
+        "align_corners": align_corners,
     }
     outputs, shapes, dtypes = node.output, node.output_shapes, node.output_dtypes
     context.remove_node(name)

@@ -239,15 +239,22 @@ def _reflect(position: Tensor, size: Tensor) -> Tensor:
 
 def _reflect_between_edges(position: Tensor, size: Tensor) -> Tensor:
     """`_reflect` into [-0.5, size - 0.5], which is where a cubic tells a picture from its edge pixel."""
-    phase = _modulo(position + 0.5, 2 * size)
-    return tf.minimum(phase, 2 * size - phase) - 0.5
+    near = _nearest_period(position, 2 * size, 0.5)
+    return tf.maximum(near, -1 - near)
 
 
 def _mirror(position: Tensor, size: Tensor) -> Tensor:
     """d c b | a b c d | c b a"""
-    period = tf.maximum(2 * size - 2, 1)  # an image of one pixel mirrors onto itself
-    phase = _modulo(position, period)  # the fold below sends 0 and period to the same pixel
-    return _clip(tf.minimum(phase, period - phase), size)
+    # An image of one pixel mirrors onto itself.
+    return _clip(tf.abs(_nearest_period(position, tf.maximum(2 * size - 2, 1), 0)), size)
+
+
+def _nearest_period(position: Tensor, period: Tensor, shift: float) -> Tensor:
+    """`position` less the multiple of `period` that brings it nearest to -shift, with all its bits.
+
+    `_modulo` would make 1e-6 less than a period of -1e-6, with other roundings.
+    """
+    return position - period * tf.floor((position + shift) / period + 0.5)
 
 
 def _wrap(position: Tensor, size: Tensor) -> Tensor:

@@ -71,6 +71,28 @@ def test_photograph_sizes_match_keras(tmp_path, interpolation, fill):
     check(tmp_path / "warp.onnx", "affine", interpolation, fill, (224, 160))
 
 
+@pytest.mark.parametrize("fill", FILLS)
+def test_cubics_of_noise_match_keras_up_to_64_pixels(tmp_path, fill):
+    # Where one bit of a coordinate is 4e-6, and noise changes by 2 a pixel. A canvas for "wrap" is three
+    # pixels wider, and beyond the 64th a bit is twice as large: up to 5.4e-6 was seen.
+    size = (61, 48) if fill == "wrap" else (64, 48)
+    model = warp("affine", size, fill, interpolation="bicubic", output_size=size)
+    export.export_onnx(model, tmp_path / "warp.onnx")
+    for batch in range(3, 9):
+        assert difference(model, runner(tmp_path / "warp.onnx"), inputs(model, batch)) <= ATOL
+
+
+def test_large_fill_value_takes_no_digits_of_the_image(tmp_path):
+    images, params = keras.Input((7, 6, 2), name="images"), keras.Input((6,), name="params")
+    for interpolation in INTERPOLATIONS:
+        layer = keras_stn.Warp(fill_value=-1e9, interpolation=interpolation, name="warped")
+        model = keras.Model([images, params], layer([images, params]))
+        feed = inputs(model, 2, within=0.0)
+        feed["params"] /= 2  # the middle of the image
+        export.export_onnx(model, tmp_path / "warp.onnx", samples=feed)
+        assert difference(model, runner(tmp_path / "warp.onnx"), feed) <= ATOL, interpolation
+
+
 def test_covering_table_covers():
     columns = list(zip(*COVERING, strict=True))
     assert set(columns[0]) == set(transforms.FAMILIES)
@@ -250,8 +272,8 @@ def test_error_above_the_bound_raises_and_leaves_no_file(tmp_path):
 def test_default_bound_would_catch_a_thousandth_of_a_pixel(tmp_path, monkeypatch):
     true = keras_stn.grids.normalising
 
-    def shifted(size, dtype):
-        offset, divisor = true(size, dtype)
+    def shifted(size, align_corners, dtype):
+        offset, divisor = true(size, align_corners, dtype)
         return offset + 1e-3, divisor
 
     monkeypatch.setattr(keras_stn.grids, "normalising", shifted)
