@@ -89,6 +89,15 @@ def test_nearest_gives_images_their_gradient_and_coordinates_none(fill):
     np.testing.assert_array_equal(gradients[0][0], gradients[1][0])
 
 
+@pytest.mark.parametrize(("fill_mode", "edge"), [("mirror", 0), ("reflect", -0.5)])
+def test_settled_coordinates_keep_all_bits_of_their_distance_from_the_edge(fill_mode, edge):
+    # Less a period and back they would have those of a number up to 127: 4e-6 at 64 pixels.
+    distances = np.random.default_rng(9).uniform(0, 60, 1000)
+    coordinates = (edge - distances).astype("float32")
+    settled = sampler.settle(tf.constant(coordinates), 64, "bicubic", fill_mode)
+    np.testing.assert_array_equal(settled, (2 * edge - coordinates.astype("float64")).astype("float32"))
+
+
 @pytest.mark.parametrize("family", transforms.FAMILIES)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_compilers_round_coordinates_as_eager_does(family, interpolation):
