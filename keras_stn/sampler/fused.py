@@ -112,17 +112,17 @@ def _taps_of_one_channel(images, x, y, *how: Any) -> tuple[list[Tap], list[Tap]]
     interpolation, *_ = how
     height, width = grids.image_size(images)
     x, y = (tf.expand_dims(axis, -1) for axis in (x, y))
-    more = accumulator(images.dtype), True
-    columns = _along(x, width, *more, *how)
+    dtype, slopes = accumulator(images.dtype), True
+    columns = _along(x, width, dtype, slopes, *how)
     if interpolation == "bilinear":
-        return columns, _along(y, height, *more, *how, as_pair=True)
-    rows = _along(y, height, *more, *how)  # by choice of four the step takes 6.5 ms for 4.9
+        return columns, _along(y, height, dtype, slopes, *how, as_pair=True)
+    rows = _along(y, height, dtype, slopes, *how)  # by choice of four the step takes 6.5 ms for 4.9
     fields = (None if field[0] is None else tf.concat(field, -1) for field in zip(*rows, strict=True))
     return columns, [Tap(*fields)]
 
 
 def _along(
-    coordinate, size, dtype, slopes, interpolation, fill_mode, fill_value, as_pair=False
+    coordinate, size, dtype, slopes, interpolation, fill_mode, fill_value, *, as_pair=False
 ) -> list[Tap]:
     how = size, interpolation, fill_mode, as_pair
     along = taps_along(coordinate, *how)
