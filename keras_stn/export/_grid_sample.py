@@ -38,10 +38,14 @@ def sample(images, coordinates, interpolation, fill_mode, fill_value):
     if not suits(images.dtype):
         return sampler.gather_taps(images, coordinates, interpolation, fill_mode, fill_value)
     size = grids.image_size(images)
-    source, level = tf.cast(images, tf.float32), np.float32(fill_value)
-    if interpolation == "nearest" or np.abs(level).max() > 1:
-        level = np.float32(0)  # more than that would take digits of the image with it
-    elif level.any():  # less its level, what is outside is zero, as in GridSample
+    source = tf.cast(images, tf.float32)
+    # Less the fill value, what is outside is zero, as in GridSample. A large one would take digits of
+    # the image with it, and "nearest" keeps all of them.
+    levelled = (
+        fill_mode == "constant" and interpolation != "nearest" and 0 < np.abs(fill_value).max() <= 1
+    )
+    level = np.float32(fill_value)
+    if levelled:
         source, fill_value = source - level, 0.0
     canvas = _canvas(source, size, interpolation, fill_mode, fill_value)
 
@@ -71,7 +75,7 @@ def sample(images, coordinates, interpolation, fill_mode, fill_value):
     sampled = _marker(planes, axes, interpolation, canvas)  # (batch, channels, h, w)
     sampled = tf.ensure_shape(sampled, (*planes.shape[:2], *axes[0][0].shape[1:3]))
     sampled = tf.transpose(sampled, (0, 2, 3, 1))
-    return tf.cast(sampled + level if level.any() else sampled, images.dtype)
+    return tf.cast(sampled + level if levelled else sampled, images.dtype)
 
 
 class _Canvas(NamedTuple):
@@ -106,11 +110,11 @@ def _canvas(images, size, interpolation, fill_mode, fill_value) -> _Canvas:
         return _Canvas(images, "border", align_corners=True)
     if fill_mode == "reflect":
         return _Canvas(images, "reflection")
-    padding, least = {"constant": ("zeros", 1), "mirror": ("reflection", 1), "wrap": ("border", 3)}[
-        fill_mode
-    ]
+    least = 3 if fill_mode == "wrap" else 1
     images = _continued(images, size, [_room(length, least) for length in size], fill_mode)
-    return _Canvas(images, padding, seam=1.0 if fill_mode == "wrap" else None, align_corners=True)
+    if fill_mode == "wrap":
+        return _Canvas(images, "border", seam=1.0, align_corners=True)
+    return _Canvas(images, "zeros" if fill_mode == "constant" else "reflection", align_corners=True)
 
 
 def _room(length: Any, least: int) -> Any:

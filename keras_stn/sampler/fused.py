@@ -248,7 +248,7 @@ def _scattered(upstream, columns, rows, shape):
     places = [tf.broadcast_to(row.index * width + column.index, size) for row, column in pairs]
     shares = [upstream * tf.expand_dims(weight, -1) for weight in _weights(columns, rows)]
 
-    def images(places, shares):
+    def images_of(places, shares):
         batch, *_ = shape_of(places[0])
         first = tf.reshape(tf.range(batch) * (height * width), (-1, 1, 1))
         places = tf.concat([tf.reshape(first + place, (-1, 1)) for place in places], 0)
@@ -256,11 +256,10 @@ def _scattered(upstream, columns, rows, shape):
         total = tf.scatter_nd(places, shares, (batch * height * width, channels))
         return tf.reshape(total, (batch, height, width, channels))
 
-    split = functools.partial(tf.split, num_or_size_splits=_parts(batch))
-    parts = zip(
-        zip(*map(split, places), strict=True), zip(*map(split, shares), strict=True), strict=True
-    )
-    return tf.concat([images(*part) for part in parts], 0)
+    def in_parts(tensors):
+        return zip(*(tf.split(tensor, _parts(batch)) for tensor in tensors), strict=True)
+
+    return tf.concat(list(map(images_of, in_parts(places), in_parts(shares))), 0)
 
 
 def _scattered_in_quads(upstream, columns, rows, shape):

@@ -274,7 +274,7 @@ def _mirror(position: Tensor, size: Tensor) -> Tensor:
 def _nearest_period(position: Tensor, period: Tensor, shift: float) -> Tensor:
     """`position` less the multiple of `period` that brings it nearest to -shift, with all its bits.
 
-    `_modulo` would make 1e-6 less than a period of -1e-6, with other roundings.
+    `_modulo` brings -1e-6 to the other end of the period, where float32 no longer holds it.
     """
     return position - period * tf.floor((position + shift) / period + 0.5)
 

@@ -93,6 +93,16 @@ def test_large_fill_value_takes_no_digits_of_the_image(tmp_path):
         assert difference(model, runner(tmp_path / "warp.onnx"), feed) <= ATOL, interpolation
 
 
+def test_fill_value_costs_nothing_where_nothing_is_filled(tmp_path):
+    images, params = keras.Input((7, 6, 2)), keras.Input((6,))
+    ops = []
+    for fill_value in (0.0, 0.7):
+        layer = keras_stn.Warp(fill_mode="nearest", fill_value=fill_value)
+        model = keras.Model([images, params], layer([images, params]))
+        ops.append(export.export_onnx(model, tmp_path / "warp.onnx").ops)
+    assert ops[0] == ops[1]
+
+
 def test_covering_table_covers():
     columns = list(zip(*COVERING, strict=True))
     assert set(columns[0]) == set(transforms.FAMILIES)
