@@ -48,8 +48,9 @@ def params_step(images, params, upstream):
 def stablehlo(function, shapes):
     """The text of a function of float32 tensors of these shapes, as TensorFlow lowers it for a GPU."""
     compiled = tf.function(function, jit_compile=True, autograph=False)
-    lower = compiled.experimental_get_compiler_ir(*map(tf.TensorSpec, shapes))
-    text = lower(stage="stablehlo", platform_name="GPU")
+    with keras_stn.sampler.for_gpu():
+        lower = compiled.experimental_get_compiler_ir(*map(tf.TensorSpec, shapes))
+        text = lower(stage="stablehlo", platform_name="GPU")
     # Without the names of Python files and lines, a third of the text.
     return re.sub(r'^#loc.*\n| loc\((?:"[^"]*"|[^()"])*\)', "", text, flags=re.MULTILINE)
 

@@ -17,13 +17,14 @@ where, and when XLA is asked to compile it.
 
 from typing import Any
 
-from keras_stn.sampler.forms import Compiled, replaced_by, stand_in
+from keras_stn.sampler.forms import Compiled, for_gpu, replaced_by, stand_in
 from keras_stn.sampler.fused import read_fused
 from keras_stn.sampler.gathers import frame, gather_taps
 from keras_stn.sampler.taps import pixel_at, settle, taps_along
 
 __all__ = [
     "Compiled",
+    "for_gpu",
     "frame",
     "gather_taps",
     "pixel_at",

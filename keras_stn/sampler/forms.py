@@ -13,7 +13,12 @@ import tensorflow as tf
 _WORTH_COMPILING = 2**16
 _TYPICAL_BATCH = 64
 
+# Points of an image from which its share of a training step outweighs a loop's: at 8x128x128x3 both take
+# the same time.
+_LARGE = 2**15
+
 stand_in: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("stand_in", default=None)
+_for_gpu: contextvars.ContextVar[bool] = contextvars.ContextVar("for_gpu", default=False)
 
 
 @contextlib.contextmanager
@@ -28,6 +33,21 @@ def replaced_by(function: Callable) -> Iterator[None]:
         yield
     finally:
         stand_in.reset(token)
+
+
+@contextlib.contextmanager
+def for_gpu() -> Iterator[None]:
+    """Within this context functions are traced for a GPU, on machines that have none."""
+    token = _for_gpu.set(True)
+    try:
+        yield
+    finally:
+        _for_gpu.reset(token)
+
+
+def on_gpu() -> bool:
+    """Whether what is traced will run on a GPU: one launch for a batch, and not one for each image."""
+    return _for_gpu.get() or bool(tf.config.get_visible_devices("GPU"))
 
 
 def hint(images: tf.Tensor, shape: Sequence[int | None]) -> contextlib.AbstractContextManager:
@@ -46,6 +66,16 @@ def _worth_compiling(images: tf.Tensor, shape: Sequence[int | None]) -> bool:
         return False
     batch, *sizes = shape
     return (batch or _TYPICAL_BATCH) * math.prod(size or 0 for size in sizes) >= _WORTH_COMPILING
+
+
+def image_by_image(images: tf.Tensor, shape: Sequence[int | None]) -> bool:
+    """Whether the gradient to `images`, of an output of `shape`, is made of one after the other.
+
+    For large ones, compiled, and not on a GPU, which a single image does not fill.
+    """
+    batch, height, width, _ = shape
+    large = (height or 0) * (width or 0) >= _LARGE and batch != 1
+    return large and _worth_compiling(images, shape) and not on_gpu()
 
 
 class Compiled:

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import keras_stn
-from keras_stn import ops
+from keras_stn import ops, sampler
 from keras_stn._checks import FILL_MODES, INTERPOLATIONS
 
 # Central differences with step 1e-6 in float64: rounding 1e-16 / 1e-6 = 1e-10, times values and slopes
@@ -178,3 +178,81 @@ def test_second_derivatives_of_the_cubic(fill_mode):
     expected = central_differences(slope, grid)
     # Slopes here reach 1e2 and their derivatives 1e3, so rounding does too: relative to the largest.
     assert np.max(np.abs(gradient(slope, grid) - expected)) <= 1e-7 * np.max(np.abs(expected))
+
+
+# Images from 2**15 points on give their gradient one after the other where that is compiled.
+LARGE = 190, 180
+
+
+def large_inputs(transform, batch=3):
+    rng = np.random.default_rng(7)
+    near_identity = np.array(transform.identity_params) + rng.normal(
+        0, 0.2, (batch, transform.num_params)
+    )
+    return rng.random((batch, *LARGE, 2)), near_identity, rng.normal(size=(batch, *LARGE, 2))
+
+
+def step_of(layer):
+    def step(images, params, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([images, params])
+            warped = layer([images, params])
+        return tape.gradient(warped, [images, params], upstream, tf.UnconnectedGradients.ZERO)
+
+    return step
+
+
+def for_any_batch(function, arrays):
+    specs = [tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays]
+    return tf.function(function, input_signature=specs)
+
+
+def by_plain_gathers(function, *tensors):
+    with sampler.replaced_by(sampler.gather_taps):
+        return function(*tensors)
+
+
+@pytest.mark.parametrize("family", ["affine", "attention"])
+@pytest.mark.parametrize(
+    ("interpolation", "fill_mode"),
+    [("bilinear", "constant"), ("bilinear", "wrap"), ("bicubic", "reflect"), ("nearest", "mirror")],
+)
+def test_large_images_have_the_gradient_of_plain_gathers(interpolation, fill_mode, family):
+    layer = keras_stn.Warp(
+        family, interpolation=interpolation, fill_mode=fill_mode, fill_value=0.3, dtype="float64"
+    )
+    step, arrays = step_of(layer), large_inputs(layer.transform)
+    tensors = [tf.constant(array) for array in arrays]
+    expected = by_plain_gathers(step, *tensors)
+    for result in step(*tensors), for_any_batch(step, arrays)(*tensors):
+        for ours, theirs in zip(result, expected, strict=True):
+            # Sums of up to 1e5 float64 numbers in another order; a lost tap is off by 1e-2.
+            assert np.max(np.abs(ours - theirs)) <= 1e-10 * max(1, np.max(np.abs(theirs)))
+
+
+def test_second_derivatives_of_large_images():
+    layer = keras_stn.Warp(dtype="float64")
+    arrays = large_inputs(layer.transform)
+    slopes = tf.reshape(tf.sin(tf.range(LARGE[1], dtype=tf.float64)), (-1, 1))
+
+    def second(images, params, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch([params, upstream])
+            to_images, _ = step_of(layer)(images, params, upstream)
+            loss = tf.reduce_sum(to_images * slopes)
+        return tape.gradient(loss, [params, upstream])
+
+    tensors = [tf.constant(array) for array in arrays]
+    expected = by_plain_gathers(second, *tensors)
+    for result in second(*tensors), for_any_batch(second, arrays)(*tensors):
+        for ours, theirs in zip(result, expected, strict=True):
+            assert np.max(np.abs(ours - theirs)) <= 1e-10 * np.max(np.abs(theirs))
+
+
+def test_an_empty_batch_of_large_images_has_an_empty_gradient():
+    layer = keras_stn.Warp(dtype="float64")
+    arrays = large_inputs(layer.transform, batch=0)
+    for step in step_of(layer), for_any_batch(step_of(layer), arrays):
+        to_images, to_params = step(*map(tf.constant, arrays))
+        assert to_images.shape == (0, *LARGE, 2)
+        assert to_params.shape == (0, 6)
