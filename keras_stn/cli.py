@@ -167,6 +167,9 @@ def _add_benchmark(commands) -> None:
     parser.add_argument(
         "--network", action="store_true", help="also what transformers add to the steps of two networks"
     )
+    parser.add_argument(
+        "--memory", action="store_true", help="also how much memory a training step takes"
+    )
     parser.add_argument("--out", type=Path, default=Path("."), help="a folder; default: the current one")
     parser.set_defaults(run=_benchmark)
 
@@ -186,7 +189,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             measured += (found := list(group))
             title = f"{'x'.join(map(str, shape))}, {family}, {task}"
             console.print(benchmark.table(found, title))
-        growth, costs = [], []
+        growth, costs, memory = [], [], []
         if arguments.growth:
             status.update("measuring how time grows")
             growth = list(benchmark.sweep(arguments.seconds))
@@ -195,7 +198,11 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             status.update("training networks")
             costs = [cost for network in benchmark.NETWORKS for cost in benchmark.costs(network)]
             console.print(benchmark.network_table(costs))
-        paths = benchmark.save(measured, growth, costs, arguments.out)
+        if arguments.memory:
+            status.update("compiling steps, and counting their memory")
+            memory = list(benchmark.memory())
+            console.print(benchmark.memory_table(memory))
+        paths = benchmark.save(measured, growth, costs, memory, arguments.out)
     console.print("wrote " + " ".join(map(str, paths)))
     return 0
 

@@ -1,5 +1,6 @@
 """The benchmark: fair, right, and drawn."""
 
+import dataclasses
 import importlib.util
 import io
 import itertools
@@ -105,16 +106,23 @@ def test_picture_leaves_out_what_was_not_measured(shown, tmp_path):
     assert path.stat().st_size > 10_000
 
 
-def test_command_prints_tables_and_writes_what_it_says(tmp_path, capsys):
+def test_command_prints_tables_and_writes_what_it_says(tmp_path, capsys, monkeypatch):
+    row = benchmark.Memory((8, 224, 224, 3), BOTH, f"{OURS}, compiled", 21.5)
+    monkeypatch.setattr(benchmark, "memory", lambda: [row])
     folder = tmp_path / "new"
-    assert cli.main(["benchmark", "--shape", "1x8x12x1", "--seconds", "0.05", "--out", str(folder)]) == 0
+    arguments = ["--shape", "1x8x12x1", "--seconds", "0.05", "--memory", "--out", str(folder)]
+    assert cli.main(["benchmark", *arguments]) == 0
     printed = capsys.readouterr().out
-    for words in ("1x8x12x1, affine, forward", "1x8x12x1, attention, forward", f"{OURS}, compiled"):
+    for words in (
+        *("1x8x12x1, affine, forward", "1x8x12x1, attention, forward", f"{OURS}, compiled"),
+        *("memory of a training step at 8x224x224x3", "21.5"),
+    ):
         assert words in printed
     assert "…" not in printed  # all of it fits
     content = json.loads((folder / "benchmark.json").read_text())
     assert {row["task"] for row in content["rows"]} == {FORWARD, PARAMS, BOTH}
     assert content["machine"]["cores"] > 0
+    assert content["memory"] == [dataclasses.asdict(row) | {"shape": [8, 224, 224, 3]}]
     assert (folder / "benchmark.png").stat().st_size > 10_000
 
 
@@ -126,3 +134,13 @@ def test_command_refuses_what_cannot_be_measured(arguments, capsys):
     with pytest.raises(SystemExit):
         cli.main(["benchmark", *arguments])
     assert "Received: " in capsys.readouterr().err
+
+
+def test_training_steps_keep_to_their_memory():
+    """At most their images, results and one grid, and a fifth more: nothing is there for each tap."""
+    megabytes = {(row.task, row.contender): row.megabytes for row in benchmark.memory()}
+    images, grid = (8 * 224 * 224 * count * 4 / 1e6 for count in (3, 2))
+    for task, results in ((PARAMS, 1), (BOTH, 2)):
+        ours, textbook = (megabytes[task, f"{who}, compiled"] for who in (OURS, TEXTBOOK))
+        assert results * images <= ours <= 1.2 * ((1 + results) * images + grid)
+        assert textbook >= 2 * ours  # 2.9 and 3.8 times, as TensorFlow 2.21 compiles it

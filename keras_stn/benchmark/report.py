@@ -17,6 +17,7 @@ from rich.table import Table
 
 from keras_stn.benchmark.contenders import OURS
 from keras_stn.benchmark.measure import Row, fastest
+from keras_stn.benchmark.memory import Memory
 from keras_stn.benchmark.network import Cost
 
 
@@ -67,6 +68,18 @@ def network_table(costs: Iterable[Cost]) -> Table:
     return made
 
 
+def memory_table(memory: Iterable[Memory]) -> Table:
+    """`keras_stn.benchmark.memory.memory` as a table for `rich.print`: beside the arguments."""
+    memory = list(memory)
+    ours = {row.task: row.megabytes for row in memory if row.contender.startswith(OURS)}
+    title = f"memory of a training step at {'x'.join(map(str, memory[0].shape))}"
+    made = _table(title, "MB", f"{OURS} = 1")
+    for row in memory:
+        ratio = row.megabytes / ours[row.task]
+        made.add_row(f"{row.contender}: {row.task}", f"{row.megabytes:.1f}", f"{ratio:.1f}")
+    return made
+
+
 def _table(title: str, *headings: str) -> Table:
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     made.add_column("", no_wrap=True)
@@ -79,7 +92,9 @@ def _or_nothing(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def save(measured: list[Row], growth: list[Row], costs: list[Cost], folder: Path) -> list[Path]:
+def save(
+    measured: list[Row], growth: list[Row], costs: list[Cost], memory: list[Memory], folder: Path
+) -> list[Path]:
     """Write benchmark.json and, where matplotlib is there, benchmark.png; returns their paths."""
     path = folder / "benchmark.json"
     content: dict[str, Any] = {
@@ -92,6 +107,7 @@ def save(measured: list[Row], growth: list[Row], costs: list[Cost], folder: Path
         "rows": [dataclasses.asdict(row) for row in measured],
         "growth": [dataclasses.asdict(row) for row in growth],
         "networks": [dataclasses.asdict(cost) for cost in costs],
+        "memory": [dataclasses.asdict(row) for row in memory],
     }
     path.write_text(json.dumps(content, indent=1) + "\n")
     try:
