@@ -10,9 +10,9 @@ which is eq. (3) of Jaderberg et al. (2015, arXiv:1506.02025) with a kernel of f
 gradient eq. (6) and (7), with the derivative from the right at a pixel centre.
 
 `taps` has the pixels and weights. Two ways to read them make the same numbers: `fused`, for training and
-serving in TensorFlow, has a gradient of its own and is written for compilers; `gathers` is written for
-the interpreters that run files on phones, where each op costs a dispatch. `forms` says which is taken
-where, and when XLA is asked to compile it.
+serving in TensorFlow, has a gradient of its own, whose way back to the images is `scatters`, and is
+written for compilers; `gathers` is written for the interpreters that run files on phones, where each op
+costs a dispatch. `forms` says which is taken where, and when XLA is asked to compile it.
 """
 
 from typing import Any

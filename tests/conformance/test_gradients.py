@@ -212,6 +212,20 @@ def by_plain_gathers(function, *tensors):
         return function(*tensors)
 
 
+@pytest.mark.parametrize("channels", [2, 20])  # few and many are scattered in two ways
+@pytest.mark.parametrize("batch", [1, 5, 12])
+def test_parts_of_a_batch_have_the_gradient_of_the_whole(batch, channels):
+    rng = np.random.default_rng(8)
+    layer = keras_stn.Warp(dtype="float64")
+    params = layer.transform.identity_params + rng.normal(0, 0.3, (batch, 6))
+    arrays = rng.random((batch, *SIZE, channels)), params, rng.normal(size=(batch, *SIZE, channels))
+    step, tensors = step_of(layer), [tf.constant(array) for array in arrays]
+    expected = by_plain_gathers(step, *tensors)
+    for result in tf.function(step)(*tensors), for_any_batch(step, arrays)(*tensors):
+        for ours, theirs in zip(result, expected, strict=True):
+            assert np.max(np.abs(ours - theirs)) <= 1e-12  # sums of some dozens of order 1
+
+
 @pytest.mark.parametrize("family", ["affine", "attention"])
 @pytest.mark.parametrize(
     ("interpolation", "fill_mode"),
