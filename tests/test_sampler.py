@@ -268,3 +268,26 @@ def test_a_training_step_keeps_no_taps(tmp_path):
 def test_every_mode_is_in_the_table():
     assert {mode for mode, _ in FILLS} == set(FILL_MODES)
     assert set(itertools.chain(SMOOTH, ["nearest"])) == set(INTERPOLATIONS)
+
+
+def test_on_a_gpu_the_gradient_to_the_images_is_one_scatter_for_the_batch():
+    layer = Warp()
+
+    def step(images, params, upstream):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            warped = layer([images, params])
+        return tape.gradient(warped, images, upstream)
+
+    def loops_and_scatters(shape):
+        function = tf.function(lambda *tensors: step(*tensors), jit_compile=True)
+        specs = [tf.TensorSpec(size) for size in (shape, (shape[0], 6), shape)]
+        lower = function.experimental_get_compiler_ir(*specs)
+        text = lower(stage="hlo", platform_name="GPU")
+        return text.count(" while("), text.count(" scatter(")
+
+    small, large = (2, 24, 20, 3), (2, 190, 180, 3)
+    assert loops_and_scatters(small) == (0, 2)
+    assert loops_and_scatters(large)[0] == 1
+    with sampler.for_gpu():
+        assert loops_and_scatters(small) == loops_and_scatters(large) == (0, 1)
