@@ -168,7 +168,7 @@ def _add_benchmark(commands) -> None:
         "--network", action="store_true", help="also what transformers add to the steps of two networks"
     )
     parser.add_argument(
-        "--memory", action="store_true", help="also how much memory a training step takes"
+        "--memory", action="store_true", help="also how much memory a step takes, at 8x224x224x3"
     )
     parser.add_argument("--out", type=Path, default=Path("."), help="a folder; default: the current one")
     parser.set_defaults(run=_benchmark)
@@ -200,7 +200,10 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             console.print(benchmark.network_table(costs))
         if arguments.memory:
             status.update("compiling steps, and counting their memory")
-            memory = list(benchmark.memory())
+            try:
+                memory = list(benchmark.memory())
+            except OSError as error:
+                return _fail("benchmark", error)
             console.print(benchmark.memory_table(memory))
         paths = benchmark.save(measured, growth, costs, memory, arguments.out)
     console.print("wrote " + " ".join(map(str, paths)))

@@ -136,6 +136,16 @@ def test_command_refuses_what_cannot_be_measured(arguments, capsys):
     assert "Received: " in capsys.readouterr().err
 
 
+def test_memory_that_cannot_be_told_is_an_error_of_the_command(tmp_path, capsys, monkeypatch):
+    def fail():
+        raise OSError("no account of memory from XLA")
+
+    monkeypatch.setattr(benchmark, "memory", fail)
+    arguments = ["--shape", "1x8x12x1", "--seconds", "0.05", "--memory", "--out", str(tmp_path)]
+    assert cli.main(["benchmark", *arguments]) == 2
+    assert "error: no account of memory from XLA" in capsys.readouterr().err
+
+
 def test_training_steps_keep_to_their_memory():
     """At most their images, results and one grid, and a fifth more: nothing is there for each tap."""
     megabytes = {(row.task, row.contender): row.megabytes for row in benchmark.memory()}

@@ -37,7 +37,7 @@ def memory(shape: tuple[int, int, int, int] = SHAPE) -> Iterator[Memory]:
     """Both training steps, of this package and of the textbook, each compiled in a process of its own.
 
     Raises:
-        OSError: if such a process fails.
+        OSError: if such a process fails, or XLA leaves no account.
     """
     for task in (PARAMS, BOTH):
         for who in (OURS, TEXTBOOK):
@@ -55,9 +55,9 @@ def _megabytes(*which) -> float:
             capture_output=True,
             text=True,
         )
-        if child.returncode:
-            raise OSError(child.stderr)
-        reports = Path(folder).glob("*buffer-assignment.txt")
+        reports = list(Path(folder).glob("*buffer-assignment.txt"))
+        if child.returncode or not reports:
+            raise OSError(f"no account of memory from XLA: {child.stderr}")
         return max(_allocated(report.read_text()) for report in reports) / 1e6
 
 

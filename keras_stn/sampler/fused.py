@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_stn.sampler.axis_taps import Tap, taps_of, taps_of_one_channel
 from keras_stn.sampler.forms import hint, on_gpu
-from keras_stn.sampler.scatters import signature, to_images
+from keras_stn.sampler.scatters import signature_of, to_images
 from keras_stn.sampler.taps import accumulator, shape_of
 
 Tensor = Any
@@ -27,7 +27,9 @@ def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
     how = interpolation, fill_mode, fill_values
     if tf.executing_eagerly():
         return _reader(*how)(images, *axes)
-    return _traced((on_gpu(), *signature((images, *axes))), *how)(images, *axes)
+    # The gradient is traced with it, and has another form on a GPU.
+    signature = on_gpu(), signature_of((images, *axes))
+    return _traced(signature, *how)(images, *axes)
 
 
 @functools.lru_cache(maxsize=256)
@@ -58,10 +60,9 @@ def _reader(interpolation: str, fill_mode: str, fill_values: tuple[float, ...]) 
                 x, y = _apart(axes)
                 smooth = interpolation != "nearest"
                 columns, rows = taps_of(images, x, y, *how, slopes=smooth)
-                taps = columns, rows
-                by_image = to_images(images, upstream, (x, y), *taps, interpolation, fill_mode)
+                by_images = to_images(images, upstream, (x, y), columns, rows, interpolation, fill_mode)
                 if not smooth:
-                    return by_image, *(None for _ in axes)
+                    return by_images, *(None for _ in axes)
                 pixels = images
                 if images.shape[3] == 1:
                     # A sum over one channel is none, and XLA then computes all of it again for each use.
@@ -70,7 +71,7 @@ def _reader(interpolation: str, fill_mode: str, fill_values: tuple[float, ...]) 
                     columns, rows = taps_of_one_channel(images, x, y, *how)
                     pixels = tf.squeeze(images, 3)
                 both = _to_coordinates(pixels, x, y, upstream, columns, rows, fill_value)
-                return by_image, *(both if len(axes) == 2 else [tf.stack(both)])
+                return by_images, *(both if len(axes) == 2 else [tf.stack(both)])
 
         return read(images, *axes), gradient
 

@@ -30,11 +30,11 @@ def to_images(images, upstream, axes, columns, rows, interpolation, fill_mode):
     how = interpolation, fill_mode
     if image_by_image(images, upstream.shape):
         tensors = images, upstream, *axes
-        return _loop(signature(tensors), *how)(*tensors)
+        return _loop(signature_of(tensors), *how)(*tensors)
     return _at_once(images, upstream, columns, rows, *how, 1 if on_gpu() else _PARTS)
 
 
-def signature(tensors: Iterable[Tensor]) -> tuple:
+def signature_of(tensors: Iterable[Tensor]) -> tuple:
     """What tells apart the tensors for which a function is traced."""
     return tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
 
