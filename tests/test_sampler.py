@@ -286,7 +286,7 @@ def test_on_a_gpu_the_gradient_to_the_images_is_one_scatter_for_the_batch():
         text = lower(stage="hlo", platform_name="GPU")
         return text.count(" while("), text.count(" scatter(")
 
-    small, large = (2, 24, 20, 3), (2, 190, 180, 3)
+    small, large = (2, 24, 20, 3), (3, 190, 180, 3)
     assert loops_and_scatters(small) == (0, 2)
     assert loops_and_scatters(large)[0] == 1
     with sampler.for_gpu():
