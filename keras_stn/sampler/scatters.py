@@ -18,8 +18,8 @@ Tensor = Any
 _FEW_CHANNELS = 16
 
 # Channels up to which a single image is better given back in two halves, side by side: a step with the
-# gradient to the images 3.1 ms for 4.5 at 1x300x300x1, and 2.5 for 2.7 with three channels at 224x224. With
-# four it is the same, and with more it takes longer.
+# gradient to the images 3.1 ms for 4.5 at 1x300x300x1, and 2.5 for 2.7 at 1x224x224x3. With four it is
+# the same, and with more it takes longer.
 _FEWEST_CHANNELS = 3
 
 # Scatters of a part of the batch each run side by side, on two cores: in a step with the gradient to the
