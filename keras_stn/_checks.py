@@ -5,10 +5,14 @@ Every message names the argument, says what was expected, and ends with what cam
 """
 
 import difflib
+import importlib.util
 import math
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
+import tensorflow as tf
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
@@ -88,7 +92,7 @@ def fill_value_fits(value: float | list[float], channels: int | None) -> None:
 
 
 def boolean(argument: str, value: Any) -> bool:
-    if isinstance(value, bool) or type(value).__name__ == "bool_":
+    if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise ValueError(f"{argument} must be True or False. Received: {argument}={value!r}.")
 
@@ -106,14 +110,17 @@ def count(argument: str, value: Any) -> int:
     raise ValueError(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
 
 
-def output_size(value: Any) -> tuple[int, int]:
-    """Two positive integers, (height, width)."""
-    sizes = tuple(value) if isinstance(value, (list, tuple)) or hasattr(value, "tolist") else ()
-    integers = all(isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in sizes)
-    if len(sizes) != 2 or not integers or min(sizes) < 1:
+def size(argument: str, value: Any) -> tuple[int, int]:
+    """Two positive integers, (height, width): a list, a tuple, an array, or part of a static shape."""
+    sizes = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, tf.TensorShape):
+        sizes = list(value) if value.rank else ()
+    integers = isinstance(sizes, (list, tuple)) and all(
+        isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in sizes
+    )
+    if not integers or len(sizes) != 2 or min(sizes) < 1:
         raise ValueError(
-            "output_size must be two positive integers, (height, width). "
-            f"Received: output_size={value!r}."
+            f"{argument} must be two positive integers, (height, width). Received: {argument}={value!r}."
         )
     return int(sizes[0]), int(sizes[1])
 
@@ -129,6 +136,14 @@ def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: s
         raise ValueError(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
 
 
+def params(value: Any, num_params: int) -> Any:
+    """The params of a transform family as a tensor."""
+    tensor = tf.convert_to_tensor(value)
+    shape("params", tensor, (None, num_params), f"(batch, {num_params})")
+    floating("params", tensor.dtype)
+    return tensor
+
+
 def floating(argument: str, dtype: Any, why: str = "") -> None:
     """Raise unless `dtype` (a name, or what has one) is a floating-point type."""
     name = str(getattr(dtype, "name", dtype))
@@ -136,6 +151,15 @@ def floating(argument: str, dtype: Any, why: str = "") -> None:
         raise ValueError(
             f"{argument} must be floating point{why}; cast (and scale) it first, for instance "
             f'keras.ops.cast({argument}, "float32") / 255. Received: {argument}.dtype={name}.'
+        )
+
+
+def require(what: str, extra: str, *packages: str) -> None:
+    """Raise an ImportError that says what to install, unless all `packages` are there."""
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ImportError(
+            f'{what} needs {" and ".join(missing)}: pip install "keras-stn[{extra}]" brings all it needs'
         )
 
 

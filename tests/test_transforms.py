@@ -22,10 +22,10 @@ PARAMS = {
 MATRIX = {
     "translation": lambda x, y: [[1, 0, x], [0, 1, y]],
     "attention": lambda s, x, y: [[s, 0, x], [0, s, y]],
-    "rotation": lambda a: [[np.cos(a), -np.sin(a), 0], [np.sin(a), np.cos(a), 0]],
-    "similarity": lambda s, a, x, y: [
-        [s * np.cos(a), -s * np.sin(a), x],
-        [s * np.sin(a), s * np.cos(a), y],
+    "rotation": lambda t, a=1: [[np.cos(t), -np.sin(t) / a, 0], [a * np.sin(t), np.cos(t), 0]],
+    "similarity": lambda s, t, x, y, a=1: [
+        [s * np.cos(t), -s * np.sin(t) / a, x],
+        [a * s * np.sin(t), s * np.cos(t), y],
     ],
     "affine": lambda *p: [p[:3], p[3:]],
 }
@@ -50,6 +50,13 @@ def test_theta_is_the_matrix_of_the_docstring(name):
     family = transforms.get(name)
     assert len(PARAMS[name][0]) == family.num_params == len(family.identity_params)
     assert close(family.theta(np.array(PARAMS[name])), homogeneous(name, PARAMS[name])[:, :2])
+
+
+@pytest.mark.parametrize("name", ["rotation", "similarity"])
+def test_theta_on_pictures_that_are_not_square_is_the_matrix_of_the_docstring(name):
+    family = type(transforms.get(name))(aspect_ratio=1.6)
+    for have, params in zip(family.theta(np.array(PARAMS[name])), PARAMS[name], strict=True):
+        assert close(have, MATRIX[name](*params, a=1.6))
 
 
 @families

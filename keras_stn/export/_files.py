@@ -1,19 +1,15 @@
 """What every exporter needs around its work: its packages, and a file that is whole or not there."""
 
-import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
+from keras_stn import _checks
+
 
 def require(*packages: str) -> None:
     """Raise an ImportError that says what to install, unless all `packages` are there."""
-    missing = [package for package in packages if importlib.util.find_spec(package) is None]
-    if missing:
-        raise ImportError(
-            f"this export needs {' and '.join(missing)}: "
-            'pip install "keras-stn[export]" brings all it needs'
-        )
+    _checks.require("this export", "export", *packages)
 
 
 def target(path: Any) -> Path:

@@ -28,17 +28,18 @@ class Signature:
     call: Callable[..., dict[str, Tensor]]
 
 
-def signature(model: Any, batch_size: int | None = None) -> Signature:
+def signature(model: Any, batch_size: int | None = None, otherwise: int | None = None) -> Signature:
     """The `Signature` of `model`.
 
     Args:
         model: A Functional model, or a Sequential one with its input. Inputs keep the names of their
             `keras.Input`, dictionaries of inputs and outputs their keys; other outputs have the name of
             the layer that they come from. A name that is there already gets a number.
-        batch_size: The batch of the specs; `None` leaves it open, unless the model fixes it.
+        batch_size: The batch of the specs; `None`: the model's where it fixes one, or else `otherwise`.
+        otherwise: A batch, or `None` for any.
 
     Raises:
-        ValueError: if `model` has no known inputs.
+        ValueError: if `model` has no known inputs, or fixes another batch.
     """
     inputs = getattr(model, "inputs", None)
     if not isinstance(model, keras.Model) or not inputs:
@@ -49,13 +50,20 @@ def signature(model: Any, batch_size: int | None = None) -> Signature:
         )
     if batch_size is not None:
         batch_size = _checks.count("batch_size", batch_size)
+        fixed = {tensor.shape[0] for tensor in inputs} - {None, batch_size}
+        if fixed:
+            raise ValueError(
+                f"batch_size must be None or {min(fixed)}, the batch that the model fixes. "
+                f"Received: batch_size={batch_size}."
+            )
     sequential = isinstance(model, keras.Sequential)  # has no `input`, and one tensor each way
+    open_batch = batch_size or otherwise
     structure = inputs[0] if sequential else model.input
     names = unique(_names(structure, [tensor.name for tensor in inputs]))
     ends = [model.layers[-1].name] if sequential else _names(model.output, model.output_names)
     outputs = tuple(unique([*names, *ends])[len(names) :])
     specs = tuple(
-        tf.TensorSpec((tensor.shape[0] or batch_size, *tensor.shape[1:]), tensor.dtype, name)
+        tf.TensorSpec((tensor.shape[0] or open_batch, *tensor.shape[1:]), tensor.dtype, name)
         for name, tensor in zip(names, inputs, strict=True)
     )
 

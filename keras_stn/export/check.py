@@ -82,6 +82,8 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
     """
     _files.require("ai_edge_litert")
     wanted = (runtimes,) if isinstance(runtimes, str) else tuple(runtimes)
+    if not wanted:
+        raise ValueError(f"runtimes must be some of {RUNTIMES}. Received: runtimes={runtimes!r}.")
     for runtime in wanted:
         _checks.one_of("runtimes", runtime, RUNTIMES)
     content = _flatbuffer.read(path)

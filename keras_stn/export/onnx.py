@@ -74,8 +74,7 @@ def export_onnx(
         1
     """
     _files.require("onnx", "onnxruntime", "tf2onnx")
-    if mode not in MODES:
-        _checks.one_of("mode", mode, MODES)
+    _checks.one_of("mode", mode, MODES)
     if opset not in OPSETS:
         raise ValueError(f"opset must be one of {tuple(OPSETS)}. Received: opset={opset!r}.")
     if max_error is not None:

@@ -91,8 +91,14 @@ def export_tflite(
     _checks.one_of("target", target, TARGETS)
     max_error = None if max_error is None else _checks.positive("max_error", max_error)
     min_psnr = None if min_psnr is None else _checks.positive("min_psnr", min_psnr)
+    idle, bound = ("min_psnr", "max_error") if quantization is None else ("max_error", "min_psnr")
+    if (value := {"min_psnr": min_psnr, "max_error": max_error}[idle]) is not None:
+        raise ValueError(
+            f"{idle} must be None with quantization={quantization!r}; give {bound}. "
+            f"Received: {idle}={value!r}."
+        )
     path = _files.target(path)
-    signature = _trace.signature(model, 1 if target == "gpu" and batch_size is None else batch_size)
+    signature = _trace.signature(model, batch_size, 1 if target == "gpu" else None)
     if target == "gpu":
         _check_static(signature)
     calibration = _calibration(quantization, representative_dataset, signature)

@@ -82,7 +82,7 @@ class Localization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
         self.data_format = _layout.data_format(data_format)
-        self._builder = _builder(network)
+        self._builder = builder_name("network", network)
         self.network: Any = None if self._builder else network
         self.head: Any = None
         self.params_dtype = "float64" if self.compute_dtype == "float64" else "float32"
@@ -153,20 +153,20 @@ class Localization(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = copy.deepcopy(config)  # Keras empties the config of a Functional network
-        if isinstance(config["network"], dict):
+        if isinstance(config.get("network"), dict):
             config["network"] = keras.saving.deserialize_keras_object(config["network"])
         return cls(**config)
 
 
-def _builder(network: Any) -> str | None:
+def builder_name(argument: str, network: Any) -> str | None:
     """The name of the builder that `network` asks for, or None if it is a layer itself."""
     if network is None:
         return "resized_conv"
     if isinstance(network, str):
-        return _checks.one_of("network", network, BUILDERS)
+        return _checks.one_of(argument, network, BUILDERS)
     if isinstance(network, keras.layers.Layer):
         return None
     raise ValueError(
-        f"network must be None, one of {tuple(BUILDERS)}, or a Keras model or layer. "
-        f"Received: network={network!r}."
+        f"{argument} must be None, one of {tuple(BUILDERS)}, or a Keras model or layer. "
+        f"Received: {argument}={network!r}."
     )

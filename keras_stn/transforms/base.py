@@ -49,7 +49,8 @@ class Transform:
 
         Args:
             params: (batch, num_params)
-            points: (batch, n, 2), normalised (x, y); a batch of 1 serves every map.
+            points: (batch, n, 2), normalised (x, y), in the dtype of `params`; a batch of 1 serves every
+                map.
 
         Returns:
             (batch, n, 2)
@@ -75,7 +76,7 @@ class Transform:
         Returns:
             (batch, height, width, 2), normalised (x, y) of the source.
         """
-        params = tf.convert_to_tensor(params)
+        params = _checks.params(params, self.num_params)
         height, width = output_size
         base = grids.base_grid(output_size, align_corners, params.dtype)
         points = self.transform_points(params, tf.reshape(base, (1, height * width, 2)))
@@ -148,31 +149,35 @@ class MatrixTransform(Transform):
         )
 
     def transform_points(self, params, points):
-        a, b, c, d, e, f = matrix_entries(self.theta(tf.convert_to_tensor(params)))  # (batch, 1) each
+        a, b, c, d, e, f = matrix_entries(self._checked_theta(params))  # (batch, 1) each
+        points = tf.convert_to_tensor(points, a.dtype)
         x, y = (tf.squeeze(axis, -1) for axis in tf.split(points, 2, axis=-1))  # (batch, n)
         return tf.stack([a * x + b * y + c, d * x + e * y + f], axis=-1)
 
     def compose(self, outer, inner):
-        a, b, c, d, e, f = matrix_entries(self.theta(tf.convert_to_tensor(outer)))
-        k, m, n, p, q, r = matrix_entries(self.theta(tf.convert_to_tensor(inner)))
+        a, b, c, d, e, f = matrix_entries(self._checked_theta(outer))
+        k, m, n, p, q, r = matrix_entries(self._checked_theta(inner))
         x_row = a * k + b * p, a * m + b * q, a * n + b * r + c
         y_row = d * k + e * p, d * m + e * q, d * n + e * r + f
         return self.from_theta(matrix(*x_row, *y_row))
 
     def inverse(self, params):
         # In closed form: tf.linalg.inv has no TFLite kernel.
-        a, b, c, d, e, f = matrix_entries(self.theta(tf.convert_to_tensor(params)))
+        a, b, c, d, e, f = matrix_entries(self._checked_theta(params))
         det = a * e - b * d
         rows = (e, -b, b * f - e * c, -d, a, d * c - a * f)
         return self.from_theta(matrix(*(entry / det for entry in rows)))
 
     def grid(self, params, output_size, align_corners=False):
-        return grids.affine_grid(self.theta(tf.convert_to_tensor(params)), output_size, align_corners)
+        return grids.affine_grid(self._checked_theta(params), output_size, align_corners)
 
     def pixels(self, params, source_size, output_size, align_corners=False):
-        theta = self.theta(tf.convert_to_tensor(params))
+        theta = self._checked_theta(params)
         pixels = grids.axis_aligned_pixels if self.axis_aligned else grids.affine_pixels
         return pixels(theta, source_size, output_size, align_corners)
+
+    def _checked_theta(self, params):
+        return self.theta(_checks.params(params, self.num_params))
 
 
 def matrix(*entries: Tensor) -> Tensor:

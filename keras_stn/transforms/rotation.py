@@ -7,7 +7,9 @@ from keras_stn.transforms.base import ScaledAxes, matrix_entries, register
 
 @register
 class Rotation(ScaledAxes):
-    """Turn about the centre, 1 param (angle,): theta = [[cos, -sin, 0], [sin, cos, 0]].
+    """Turn about the centre, 1 param (angle,): theta = [[cos, -sin / a, 0], [a sin, cos, 0]].
+
+    a is `aspect_ratio`.
 
     Convention:
         Radians, target to source, y downwards: an angle above zero reads the picture along axes turned
@@ -28,8 +30,9 @@ class Rotation(ScaledAxes):
     identity_params = (0.0,)
 
     def theta(self, params):
-        zero = tf.zeros_like(params)
-        return self.turn(params, 1.0, zero, zero)
+        angle = tf.convert_to_tensor(params)
+        zero = tf.zeros_like(angle)
+        return self.turn(angle, 1.0, zero, zero)
 
     def from_theta(self, theta):
         cos, _, _, sin, _, _ = matrix_entries(theta)

@@ -9,7 +9,8 @@ from keras_stn.transforms.base import ScaledAxes, matrix_entries, register
 class Similarity(ScaledAxes):
     """Scale, turn and shift, 4 params (scale, angle, x, y).
 
-    theta = [[scale cos(angle), -scale sin(angle), x], [scale sin(angle), scale cos(angle), y]]
+    theta = [[scale cos(angle), -scale sin(angle) / a, x], [a scale sin(angle), scale cos(angle), y]],
+    with `aspect_ratio` for a.
 
     Convention:
         Target to source, normalised units, radians, y downwards: scale = 0.5 magnifies two times, an
