@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
@@ -113,8 +112,8 @@ def count(argument: str, value: Any) -> int:
 def size(argument: str, value: Any) -> tuple[int, int]:
     """Two positive integers, (height, width): a list, a tuple, an array, or part of a static shape."""
     sizes = value.tolist() if isinstance(value, np.ndarray) else value
-    if isinstance(value, tf.TensorShape):
-        sizes = list(value) if value.rank else ()
+    if hasattr(value, "as_list"):  # a TensorShape
+        sizes = value.as_list() if value.rank else ()
     integers = isinstance(sizes, (list, tuple)) and all(
         isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in sizes
     )
@@ -136,21 +135,21 @@ def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: s
         raise ValueError(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
 
 
-def params(value: Any, num_params: int) -> Any:
-    """The params of a transform family as a tensor."""
-    tensor = tf.convert_to_tensor(value)
+def params(tensor: Any, num_params: int) -> None:
+    """Raise unless `tensor` may be the params of a transform family."""
     shape("params", tensor, (None, num_params), f"(batch, {num_params})")
     floating("params", tensor.dtype)
-    return tensor
 
 
 def floating(argument: str, dtype: Any, why: str = "") -> None:
     """Raise unless `dtype` (a name, or what has one) is a floating-point type."""
     name = str(getattr(dtype, "name", dtype))
     if not name.startswith(("float", "bfloat")):
+        cure = f'cast it first: keras.ops.cast({argument}, "float32")'
+        if argument == "images":
+            cure = 'cast (and scale) it first, for instance keras.ops.cast(images, "float32") / 255'
         raise ValueError(
-            f"{argument} must be floating point{why}; cast (and scale) it first, for instance "
-            f'keras.ops.cast({argument}, "float32") / 255. Received: {argument}.dtype={name}.'
+            f"{argument} must be floating point{why}; {cure}. Received: {argument}.dtype={name}."
         )
 
 

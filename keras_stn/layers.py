@@ -25,7 +25,7 @@ class Warp(keras.layers.Layer):
         input at transform(p). -1 and 1 are the outer edges of the corner pixels, or their centres with
         `align_corners=True`. Params that are NaN or infinite put all points outside the image: the
         output is finite wherever the images are, and other images of the batch do not change. The
-        gradient to the params is, at the centre of a pixel, the derivative from the right.
+        derivative by a coordinate is, at the centre of a pixel, the one from the right.
 
     Args:
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
@@ -42,7 +42,7 @@ class Warp(keras.layers.Layer):
 
     Input shape:
         images (batch, H, W, channels), floating point, or (batch, channels, H, W) for channels_first;
-        params (batch, num_params). Any size from 1 up, static or not.
+        params (batch, num_params), one row for each image. Any size from 1 up, static or not.
 
     Output shape:
         (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
@@ -88,16 +88,18 @@ class Warp(keras.layers.Layer):
         params = keras.layers.InputSpec(ndim=2, axes={-1: self.transform.num_params})
         self.input_spec = [keras.layers.InputSpec(ndim=4), params]
 
-    def build(self, input_shape):
-        images_shape, _ = input_shape
-        *_, channels = _layout.shape_to_channels_last(images_shape, self.data_format)
-        _checks.fill_value_fits(self.fill_value, channels)
-
     def call(self, inputs):
         images, params = inputs
-        _checks.floating("images", images.dtype)
+        self._check(images, params)
         shape = self.compute_output_shape([images.shape, params.shape])
         return self._compiled(shape, images, params)
+
+    def _check(self, images, params):
+        _checks.floating("images", images.dtype)
+        batch, num_params = images.shape[0], self.transform.num_params
+        _checks.shape("params", params, (batch, num_params), f"(batch of images, {num_params})")
+        *_, channels = _layout.shape_to_channels_last(images.shape, self.data_format)
+        _checks.fill_value_fits(self.fill_value, channels)
 
     def _warp(self, images, params):
         images = tf.cast(images, self.compute_dtype)
@@ -120,7 +122,7 @@ class Warp(keras.layers.Layer):
 
     def compute_output_spec(self, inputs):
         images, params = inputs
-        _checks.floating("images", images.dtype)
+        self._check(images, params)
         shape = self.compute_output_shape([images.shape, params.shape])
         return keras.KerasTensor(shape, dtype=self.compute_dtype)
 

@@ -1,5 +1,6 @@
 """The command: its arguments, its exit codes, and one small demonstration from end to end."""
 
+import importlib.util
 import os
 import pathlib
 import re
@@ -89,9 +90,9 @@ def test_out_that_is_a_file_is_one_line_before_any_training(npz, monkeypatch, ca
 
 def test_missing_matplotlib_is_told_before_any_training(npz, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, "run", None)
-    find_spec = demo.importlib.util.find_spec
+    find_spec = importlib.util.find_spec
     monkeypatch.setattr(
-        demo.importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
+        "importlib.util.find_spec", lambda name: None if name == "matplotlib" else find_spec(name)
     )
     assert cli.main(["demo", "--data", npz, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()

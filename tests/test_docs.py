@@ -2,7 +2,6 @@
 
 import doctest
 import importlib
-import inspect
 import pathlib
 import pkgutil
 import re
@@ -23,20 +22,6 @@ def test_docstring_examples(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # examples may write files
     failed, _ = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
     assert failed == 0
-
-
-def public_objects():
-    """Classes and functions that a user can name."""
-    for module in (keras_stn, keras_stn.ops, keras_stn.transforms, keras_stn.localization):
-        for name in module.__all__:
-            value = getattr(module, name)
-            if inspect.isclass(value) or inspect.isfunction(value):
-                yield pytest.param(value, id=f"{module.__name__}.{name}")
-
-
-@pytest.mark.parametrize("value", list(public_objects()))
-def test_public_objects_have_an_example_that_runs(value):
-    assert doctest.DocTestFinder(recurse=False).find(value)[0].examples
 
 
 def python_blocks():

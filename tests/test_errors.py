@@ -120,6 +120,57 @@ def test_align_corners_may_be_a_boolean_of_numpy():
     assert keras_stn.Warp(align_corners=np.bool_(True)).align_corners is True
 
 
+def test_fill_value_is_checked_in_each_call():
+    layer = keras_stn.Warp("rotation", fill_value=(0, 1, 2))
+    layer([IMAGES, np.zeros((2, 1))])
+    with pytest.raises(ValueError, match="one number for each of the 1 channels of images"):
+        layer([IMAGES[..., :1], np.zeros((2, 1))])
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_there_is_one_row_of_params_for_each_image(count):
+    layer = keras_stn.Warp("rotation")
+    text = rf"params must have shape \(batch of images, 1\)\. Received: params\.shape=\({count}, 1\)\."
+    with pytest.raises(ValueError, match=text):
+        layer([IMAGES, np.zeros((count, 1))])
+    with pytest.raises(ValueError, match=text):
+        layer([keras.Input((5, 8, 3), batch_size=2), keras.Input((1,), batch_size=count)])
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_maps_of_another_number_than_the_images_fail_in_graphs_of_any_batch(jit_compile):
+    """They were broadcast forward, and the gradient was that of something else."""
+
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, 80, 90, 3)), tf.TensorSpec((None, 80, 90, 2))],
+        jit_compile=jit_compile,
+    )
+    def function(images, grid):
+        return ops.grid_sample(images, grid)
+
+    images, grid = np.zeros((4, 80, 90, 3), "float32"), np.zeros((4, 80, 90, 2), "float32")
+    assert function(images, grid).shape == (4, 80, 90, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        function(images, grid[:3])
+    if not jit_compile:  # XLA leaves checks out
+        with pytest.raises(tf.errors.InvalidArgumentError, match="as many maps"):
+            function(images, grid[:1])
+
+
+def test_images_too_large_for_the_arithmetic_are_refused():
+    wide = keras.KerasTensor((1, 1, 2**21, 1))
+    for fill_mode in ("reflect", "mirror", "wrap"):
+        layer = keras_stn.Warp("translation", fill_mode=fill_mode)
+        with pytest.raises(ValueError, match="at most 1,048,576 pixels high and wide"):
+            tf.function(lambda x, layer=layer: layer([x, tf.zeros((1, 2))])).get_concrete_function(
+                tf.TensorSpec(wide.shape)
+            )
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*31 pixels"):
+        tf.function(ops.grid_sample).get_concrete_function(
+            tf.TensorSpec((1, 47000, 47000, 1)), tf.TensorSpec((1, 4, 4, 2))
+        )
+
+
 def test_grid_sample_names_the_shape_it_expects():
     with raises(r"images must have shape (batch, H, W, channels). Received: images.shape=(5, 8, 3)."):
         ops.grid_sample(IMAGES[0], GRID)

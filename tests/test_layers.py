@@ -59,7 +59,7 @@ def test_data_format_follows_keras_setting():
     assert layer(IMAGES.transpose(0, 3, 1, 2)).shape == (2, 3, 6, 4)
 
 
-def test_the_first_screen_of_the_design_trains():
+def test_the_model_of_the_readme_trains():
     digits = RNG.random((16, 40, 40, 1), "float32")
     labels = RNG.integers(0, 10, 16)
     model = keras.Sequential(

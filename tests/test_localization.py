@@ -14,7 +14,15 @@ def kinds(network):
     return [type(layer).__name__ for layer in network.layers]
 
 
-def test_strided_conv_is_the_articles_network():
+def test_the_default_takes_images_smaller_than_those_it_was_built_for():
+    layer = SpatialTransformer()
+    layer(np.zeros((1, 160, 96, 1), "float32"))
+    for size in ((3, 2), (1, 1), (7, 320)):
+        images = np.random.default_rng(0).random((2, *size, 1), "float32")
+        assert np.array_equal(layer(images), images)
+
+
+def test_strided_conv_has_the_layers_of_its_docstring():
     network = localization.strided_conv()
     network.build((None, 512, 512, 3))
     block = ["ZeroPadding2D", "Conv2D", "BatchNormalization", "ReLU"]

@@ -23,6 +23,9 @@ TEXTBOOK = "textbook TF"
 # What a training step computes, beside the output: the gradients to these.
 FORWARD, PARAMS, BOTH = "forward", "step, params", "step, params and images"
 
+# Who writes as many pixels, and warps none.
+NO_WARP = RESIZE, COPY = "tf.image.resize", "copy"
+
 # Before the name of who does a forward pass once more in one call that does several.
 ONE_MORE = "one more"
 _MORE = 4
@@ -213,8 +216,8 @@ def _forward_only(theta: np.ndarray, case: Case) -> dict[str, Callable]:
             images, pixels, data_format="channels_last"
         ),
         "ImageProjectiveTransformV3": tf.function(raw, autograph=False),
-        "tf.image.resize": lambda: tf.image.resize(images, (size[0] + 1, size[1] + 1)),
-        "copy": lambda: case.images.copy(),
+        RESIZE: lambda: tf.image.resize(images, (size[0] + 1, size[1] + 1)),
+        COPY: lambda: case.images.copy(),
     }
 
 

@@ -11,6 +11,7 @@ from keras_stn.benchmark import contenders
 from keras_stn.benchmark.contenders import (
     BOTH,
     FORWARD,
+    NO_WARP,
     ONE_MORE,
     OURS,
     PARAMS,
@@ -109,7 +110,7 @@ def _row(case, name, times, results, truth) -> Row:
     low, median, high = statistics.quantiles(times[name], n=4)
     output, gradient = truth
     error, of_gradient = None, None
-    if who.startswith((OURS, TORCH, TEXTBOOK)) or "ffine" in who or "Proj" in who:
+    if who not in NO_WARP:
         error = float(np.abs(results[0] - output).max())
     if case.task != FORWARD and case.family == "affine":
         difference = np.abs(results[1].reshape(gradient.shape) - gradient).max()

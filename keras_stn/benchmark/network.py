@@ -10,7 +10,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -18,8 +18,6 @@ from keras import layers
 
 from keras_stn.layers import Warp
 from keras_stn.transforms import Affine
-
-Tensor = Any
 
 VARIANTS = PLAIN, TRAINED, TRANSFORMED = "CNN", "CNN, input trained", "ST-CNN"
 

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.figure import Figure
 
@@ -14,11 +13,11 @@ from keras_stn.benchmark.network import TRANSFORMED, Cost
 _COLOURS = {OURS: "#d55e00", TORCH: "#0072b2", TEXTBOOK: "#999999"}
 
 
-def draw(rows: Sequence[Row], growth: Sequence[Row], costs: Sequence[Cost], path: Path) -> Path:
-    """Write the picture of what was measured to `path`."""
+def figure(rows: Sequence[Row], growth: Sequence[Row], costs: Sequence[Cost]) -> Figure:
+    """The picture of what was measured."""
     second_row = bool(growth or costs)
-    figure = Figure(figsize=(12, 7.5 if second_row else 4), layout="constrained")
-    panels = figure.subplots(1 + second_row, 3, squeeze=False)
+    made = Figure(figsize=(12, 7.5 if second_row else 4), layout="constrained")
+    panels = made.subplots(1 + second_row, 3, squeeze=False)
     for panel, task in zip(panels[0], (FORWARD, PARAMS, BOTH), strict=True):
         _bars(panel, [row for row in rows if row.task == task and row.family == "affine"], task)
     if second_row:
@@ -27,8 +26,7 @@ def draw(rows: Sequence[Row], growth: Sequence[Row], costs: Sequence[Cost], path
         _curves(panels[1][0], sides, lambda shape: shape[1] * shape[2], "pixels, batch of 1, 3 channels")
         _curves(panels[1][1], batches, lambda shape: shape[0], "batch of 40x40x1")
         _networks(panels[1][2], costs)
-    figure.savefig(path, dpi=110)
-    return path
+    return made
 
 
 def _bars(panel, rows, task):

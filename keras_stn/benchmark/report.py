@@ -114,7 +114,9 @@ def save(
         from keras_stn.benchmark import plot
     except ImportError:  # no matplotlib
         return [path]
-    return [path, plot.draw(measured, growth, costs, folder / "benchmark.png")]
+    picture = folder / "benchmark.png"
+    plot.figure(measured, growth, costs).savefig(picture, dpi=110)
+    return [path, picture]
 
 
 def _processor() -> str:

@@ -31,8 +31,13 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def folder(path: Any) -> Path:
-    """`path` as a Path, if a folder can be written there."""
+    """`path` as a Path, if a SavedModel can be written there, or there is one to be replaced."""
     path = Path(path)
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").is_file():
+        raise ValueError(
+            "path must be a new folder, an empty one, or a SavedModel to be replaced. "
+            f"Received: path={str(path)!r}, which holds something else."
+        )
     if path.is_file() or not path.absolute().parent.is_dir():
         raise ValueError(f"path must be a folder, in one that exists. Received: path={str(path)!r}.")
     return path

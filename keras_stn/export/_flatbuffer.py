@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,12 @@ def _read(content: bytes, path: str = "") -> tuple[Any, Any]:
         raise ValueError(
             f"path must be a TFLite file. Received: path={path!r}, which is something else."
         )
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
+    except (struct.error, IndexError, TypeError, ValueError) as error:  # offsets that lead nowhere
+        raise ValueError(
+            f"path must be a whole TFLite file. Received: path={path!r}, of which a part is missing."
+        ) from error
 
 
 def without_scope(content: bytes, scope: str) -> bytes:

@@ -33,9 +33,21 @@ def suits(dtype: tf.DType) -> bool:
     return tf.as_dtype(dtype) in (tf.float32, tf.float16, tf.bfloat16)
 
 
+def _within_a_function() -> bool:
+    """Whether this is traced within a tf.function of the model's own, which keeps what it has traced.
+
+    The live model would be left with a marker that never runs.
+    """
+    graph, depth = tf.compat.v1.get_default_graph(), 0
+    while hasattr(graph, "outer_graph"):
+        depth += type(graph) is tf.__internal__.FuncGraph  # branches and loops have classes of their own
+        graph = graph.outer_graph
+    return depth > 1
+
+
 def sample(images, coordinates, interpolation, fill_mode, fill_value):
-    """`sampler.sample` with one GridSample, or by gathers for a dtype that does not suit."""
-    if not suits(images.dtype):
+    """`sampler.sample` with one GridSample, or by gathers where that does not suit."""
+    if not suits(images.dtype) or _within_a_function():
         return sampler.gather_taps(images, coordinates, interpolation, fill_mode, fill_value)
     size = grids.image_size(images)
     source = tf.cast(images, tf.float32)

@@ -1,5 +1,6 @@
 """A Keras model as one function of named tensors, which is what every exporter starts from."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -94,13 +95,12 @@ def _names(structure: Any, otherwise: list[str]) -> list[str]:
 
 
 def unique(names: list[str]) -> list[str]:
-    """`names`, with a number after those that came before."""
-    seen: dict[str, int] = {}
-    result = []
+    """`names`, with a number after those that came before, such that no two are the same."""
+    result: list[str] = []
     for name in names:
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        result.append(f"{name}_{count}" if count else name)
+        numbered = (f"{name}_{count}" for count in itertools.count(1))
+        free = (other for other in numbered if other not in names and other not in result)
+        result.append(next(free) if name in result else name)
     return result
 
 
@@ -129,6 +129,8 @@ def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.nda
     Any number of examples, whatever the batch of the specs.
     """
     if samples is None:
+        if any(spec.dtype == tf.string for spec in specs):
+            raise ValueError("samples must be given where an input is of strings. Received: None.")
         return random_inputs(specs)
     specs = tuple(tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, spec.name) for spec in specs)
     if isinstance(samples, dict):

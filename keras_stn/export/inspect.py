@@ -4,6 +4,7 @@ import collections
 from typing import Any
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from keras_stn.export import _files, _flatbuffer
@@ -40,7 +41,8 @@ def inspect_tflite(path: Any) -> Any:
     operators = _flatbuffer.operators(content, str(path))
     inputs, outputs = _flatbuffer.ends(content)
     constants = _flatbuffer.constant_bytes(content)
-    facts = f"{path}: {len(content):,} bytes, {constants:,} of them constants; {len(operators)} ops"
+    sizes = f"{len(content):,} bytes, {constants:,} of them constants; {len(operators)} ops"
+    facts = f"{escape(str(path))}: {sizes}"
     return Group(facts, "", _ends(inputs, outputs), "", _ops(operators), "", _verdicts(check(content)))
 
 
@@ -48,7 +50,7 @@ def _ends(inputs: list[_flatbuffer.Tensor], outputs: list[_flatbuffer.Tensor]) -
     table = _table("", "name", "shape", "dtype")
     for kind, tensors in (("input", inputs), ("output", outputs)):
         for tensor in tensors:
-            table.add_row(kind, tensor.name, _shape(tensor), tensor.dtype.lower())
+            table.add_row(kind, escape(tensor.name), _shape(tensor), tensor.dtype.lower())
     return table
 
 

@@ -1,6 +1,7 @@
 """ONNX: `export_onnx`. onnx, onnxruntime and tf2onnx are imported where they are needed."""
 
 import collections
+import dataclasses
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,13 +32,14 @@ def export_onnx(
 ) -> Report:
     """Write a model as an ONNX file, with the sampler as ONNX' own GridSample.
 
-    The graph is checked by `onnx.checker`, run in ONNX Runtime on `samples`, the whole batch and its
-    first element alone, and compared with Keras. After that the file is written, whole or not at all.
+    The graph is checked by `onnx.checker`, run in ONNX Runtime on `samples`, one by one and in batches,
+    and compared with Keras. After that the file is written, whole or not at all.
 
     Every interpolation and fill mode is one GridSample for each sampler. Images in float64 and integer
-    images keep the gathers. Params that are NaN, infinite or huge do what they do in Keras: they raise
-    nothing and give finite pixels. What ONNX or its runtime cannot do raises: bfloat16, ops without an
-    operator in ONNX, and models without known inputs.
+    images keep the gathers, as do samplers inside a `tf.function` of the model's own. Params that are
+    NaN, infinite or huge do what they do in Keras: they raise nothing and give finite pixels. What ONNX
+    or its runtime cannot do raises: bfloat16, ops without an operator in ONNX, and models without known
+    inputs.
 
     Args:
         model: A Functional model, or a Sequential one with its input.
@@ -94,13 +96,12 @@ def export_onnx(
     one = _trace.named(next(_trace.batches(arrays, signature.specs, 1)), signature.specs)
     latency = _latency.median_ms(lambda: session.run(None, one))
     _files.write_whole(path, content)
-    gathered = [use for use in uses if mode == "grid_sample" and not _grid_sample.suits(use.dtype)]
-    if gathered:
-        findings.append(
-            f"{len(gathered)} of {len(uses)} samplers kept their gathers: "
-            f"{', '.join(sorted({use.dtype for use in gathered}))} images."
-        )
     ops = dict(collections.Counter(node.op_type for node in proto.graph.node).most_common())
+    gathered = len(uses) - ops.get("GridSample", 0)
+    if mode == "grid_sample" and gathered:
+        dtypes = sorted({use.dtype for use in uses if not _grid_sample.suits(use.dtype)})
+        why = f"{', '.join(dtypes)} images" if dtypes else "they are inside a tf.function"
+        findings.append(f"{gathered} of {len(uses)} samplers kept their gathers: {why}.")
     return Report(str(path), "ONNX", len(content), ops, findings, accuracy, latency)
 
 
@@ -117,6 +118,7 @@ def _convert(signature: _trace.Signature, mode: str, opset: int) -> tuple[Any, l
     with _samplers.in_form(form) as uses:
         function = _trace.traced(signature)
     _check_dtypes(function.get_concrete_function().graph)
+    function = _without_captures(function, signature)
     with _quiet("tf2onnx"):
         proto, _ = tf2onnx.convert.from_function(
             function, input_signature=signature.specs, opset=opset, custom_op_handlers=handlers
@@ -127,6 +129,24 @@ def _convert(signature: _trace.Signature, mode: str, opset: int) -> tuple[Any, l
     if all(spec.shape[0] is None for spec in signature.specs):
         _onnx_graph.name_batch(proto, [*(spec.name for spec in signature.specs), *signature.outputs])
     return proto, uses
+
+
+def _without_captures(function: Any, signature: _trace.Signature) -> Any:
+    """`function`, with the tensors that it captures as constants: tf2onnx takes them for inputs."""
+    from tf2onnx import tf_loader
+
+    concrete = function.get_concrete_function()
+    if all(tensor.dtype == tf.resource for tensor in concrete.captured_inputs):
+        return function
+    frozen = tf_loader.convert_variables_to_constants_v2(
+        concrete, lower_control_flow=False, aggressive_inlining=True
+    )
+    outputs = sorted(signature.outputs)  # a dictionary is flattened in this order
+
+    def call(*tensors):
+        return dict(zip(outputs, frozen(*tensors), strict=True))
+
+    return _trace.traced(dataclasses.replace(signature, call=call))
 
 
 def _check_dtypes(graph: tf.Graph) -> None:

@@ -5,6 +5,7 @@ import io
 from typing import Any
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
 
 from keras_stn.export._accuracy import Accuracy
@@ -60,7 +61,7 @@ class Report:
         facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
         facts.add_column(style="dim")
         facts.add_column()
-        facts.add_row("file", self.path)
+        facts.add_row("file", escape(self.path))
         facts.add_row("format", self.format)
         facts.add_row("size", f"{self.size:,} bytes")
         counts = ", ".join(f"{name} {count}" for name, count in self.ops.items())
@@ -73,8 +74,8 @@ class Report:
         outputs.add_column("PSNR", justify="right")
         for name, (error, psnr) in self.accuracy.items():
             decibels = "exact" if psnr == float("inf") else f"{psnr:.1f} dB"
-            outputs.add_row(name, f"{error:.2g}", decibels)
-        return Group(facts, outputs, *(f"• {finding}" for finding in self.findings))
+            outputs.add_row(escape(name), f"{error:.2g}", decibels)
+        return Group(facts, outputs, *(f"• {escape(finding)}" for finding in self.findings))
 
     def __str__(self) -> str:
         text = io.StringIO()

@@ -24,12 +24,12 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
 
     The folder holds the signature `serving_default`, whose inputs and outputs have the names of the
     model's, and the function `serve` of the same, which a GradientTape can differentiate. The batch is
-    open unless the model fixes it. The model is loaded again and compared with Keras before the folder
-    appears.
+    open unless the model fixes it. The samplers stand there as gathers. The model is loaded again and
+    compared with the live one, traced in the same form, before the folder appears.
 
     Args:
         model: A Functional model, or a Sequential one with its input.
-        path: The folder to write; it may exist, and is then replaced.
+        path: The folder to write; a SavedModel that is there is replaced.
         samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
             default random images; 32 stands for unknown sizes.
 
@@ -38,7 +38,7 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
 
     Raises:
         ValueError: if the model cannot be written, holds ops that run Python or that only XLA can run,
-            or does not load to the very numbers of the Keras model.
+            or does not load to the very numbers of the live one.
 
     Example:
         >>> import keras, keras_stn, tensorflow as tf
@@ -105,7 +105,7 @@ def _compare(
 ) -> dict[str, _accuracy.Accuracy]:
     """The accuracy of each output: the loaded graph beside the same graph of the live model."""
     with _samplers.in_form(sampler.gather_taps):  # not compiled, for compilers round differently
-        live = tf.function(signature.call, input_signature=list(signature.specs))(*arrays)
+        live = _trace.traced(signature)(*map(tf.convert_to_tensor, arrays))
     loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
     served = loaded.serve(*map(tf.convert_to_tensor, arrays))
     accuracy = {name: _accuracy.measure(live[name], served[name]) for name in signature.outputs}

@@ -55,12 +55,16 @@ class Localization(keras.layers.Layer):
             sees channels_last images in either case.
         **kwargs: Arguments of `keras.layers.Layer`.
 
+    Attributes:
+        network: The Keras model or layer before the head; None before it is built, for a name.
+        head: The dense layer that makes the params; None before it is built.
+
     Input shape:
         (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first.
 
     Output shape:
         (batch, num_params), float32 whatever the dtype policy (float64 for float64): half precision
-        would misplace the image by tenths of a pixel.
+        would misplace the image by parts of a pixel, and bfloat16 by a whole one.
 
     Raises:
         ValueError: if `network` or `transform` is none of the above, or the network returns anything but

@@ -39,7 +39,8 @@ def resized_conv(
         (None, 32)
     """
     pool = tuple(max((size or 0) // side, 1) for size in image_size)
-    stack = [layers.AveragePooling2D(pool, data_format="channels_last", dtype=dtype)]
+    # "same", so that images smaller than those it was built for are pooled to something.
+    stack = [layers.AveragePooling2D(pool, padding="same", data_format="channels_last", dtype=dtype)]
     # float32, whatever the policy: under XLA the gradient of a float64 resize does not compile.
     stack += [layers.Resizing(side, side, data_format="channels_last", dtype="float32")]
     stack += [_conv(width, 3, strides=2, dtype=dtype) for width in filters]

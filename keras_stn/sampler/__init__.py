@@ -20,7 +20,7 @@ from typing import Any
 from keras_stn.sampler.forms import Compiled, for_gpu, replaced_by, stand_in
 from keras_stn.sampler.fused import read_fused
 from keras_stn.sampler.gathers import frame, gather_taps
-from keras_stn.sampler.taps import pixel_at, settle, taps_along
+from keras_stn.sampler.taps import check_size, pixel_at, settle, taps_along
 
 __all__ = [
     "Compiled",
@@ -49,7 +49,9 @@ def sample(
     `coordinates` are x and y: a tensor (2, batch, h, w) or, where x depends on the column alone and y on
     the row, the tuple of x (batch, 1, w) and y (batch, h, 1).
 
-    Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked.
+    Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked, but for the
+    size of the images.
     """
+    check_size(images, fill_mode)
     function = stand_in.get() or read_fused
     return function(images, coordinates, interpolation, fill_mode, fill_value)

@@ -23,6 +23,8 @@ Tensor = Any
 def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
     """`keras_stn.sampler.sample`, by ops for XLA to fuse."""
     axes = coordinates if isinstance(coordinates, tuple) else (coordinates,)
+    for axis in axes:
+        _check_batch(axis, images)
     fill_values = tuple(fill_value) if isinstance(fill_value, list) else (fill_value,)
     how = interpolation, fill_mode, fill_values
     if tf.executing_eagerly():
@@ -30,6 +32,18 @@ def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
     # The gradient is traced with it, and has another form on a GPU.
     signature = on_gpu(), signature_of((images, *axes))
     return _traced(signature, *how)(images, *axes)
+
+
+def _check_batch(axis: Tensor, images: Tensor) -> None:
+    """Raise where coordinates (..., batch, h, w) are not of as many images, in graphs when they run.
+
+    Forward they would be broadcast, and the gradient would be that of something else.
+    """
+    maps, count = shape_of(axis)[-3], shape_of(images)[0]
+    if isinstance(maps, int) and maps == count:
+        return
+    message = "there must be as many maps (params, theta, grid) as images in a batch"
+    tf.debugging.assert_equal(maps, count, message)
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,7 +1,7 @@
 """The form of the sampler for files: few kinds of plain ops, each fast on a phone.
 
 A fill value stands in a frame around the image (a mask for each tap takes a third more operations), and
-pixels come from flat `tf.gather`s on axis 0 (GATHER_ND takes three to five times as long).
+pixels come from flat `tf.gather`s on axis 0 (four GATHER_ND take 1.5 to 8 times as long).
 """
 
 import math

@@ -148,7 +148,7 @@ def _scattered_in_quads(upstream, columns, rows, shape, parts):
     top = tf.minimum(rows[0].pixel + 1, height)
     places = tf.reshape(top * (width + 1) + left, (batch, points))
     weights = tf.reshape(tf.stack(_weights(columns, rows), axis=-1), (batch, points, 4, 1))
-    shares = -weights * tf.reshape(upstream, (batch, points, 1, channels))  # see `_plus`
+    shares = -weights * tf.reshape(upstream, (batch, points, 1, channels))  # see `fused._plus`
     images_of = functools.partial(_images_of_quads, size=(height, width))
     if upstream.shape[0] == 1 and parts > 1 and channels <= _VERY_FEW_CHANNELS:
         halves = _in_parts(2, places, shares, axis=1)
@@ -157,7 +157,7 @@ def _scattered_in_quads(upstream, columns, rows, shape, parts):
 
 
 def _sum(first: Tensor, second: Tensor) -> Tensor:
-    return first - -second  # see `_plus`
+    return first - -second  # see `fused._plus`
 
 
 def _images_of_quads(places, shares, size):

@@ -4,6 +4,7 @@ Integers are computed and clipped in float: an int32 clip to 0..6 turns into a R
 kernel has.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,21 @@ Tap = tuple[Tensor, Tensor]  # pixel, weight
 # All coordinates further out than this count as this far out: beyond any image, and near enough for the
 # float32 arithmetic of `_modulo` to stay exact, with three bits to spare.
 _FAR = 2.0**20
+
+
+def check_size(images: Tensor, fill_mode: str) -> None:
+    """Raise where a pixel would have no number of its own."""
+    batch, height, width, _ = images.shape
+    if fill_mode in _EXTENSIONS and max(height or 0, width or 0) > _FAR:
+        raise ValueError(
+            f"images must be at most {int(_FAR):,} pixels high and wide for fill_mode={fill_mode!r}. "
+            f"Received: images.shape={tuple(images.shape)}."
+        )
+    if math.prod(size or 1 for size in (batch, height, width)) >= 2**31:
+        raise ValueError(
+            "images must have fewer than 2**31 pixels in a batch. "
+            f"Received: images.shape={tuple(images.shape)}."
+        )
 
 
 def shape_of(tensor: Tensor) -> tuple[Any, ...]:
@@ -207,7 +223,7 @@ def _bicubic(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
     return position, [(-1, before), (0, here), (1, after), (2, rest)]
 
 
-# With each, how far outside the image a coordinate may be and still see some of it.
+# With each, how far beyond `_ends` a coordinate may be and still see some of the image.
 _KERNELS: dict[str, tuple[Callable, int]] = {
     "nearest": (_nearest, 0),
     "bilinear": (_bilinear, 0),

@@ -76,7 +76,8 @@ class Transform:
         Returns:
             (batch, height, width, 2), normalised (x, y) of the source.
         """
-        params = _checks.params(params, self.num_params)
+        params = tf.convert_to_tensor(params)
+        _checks.params(params, self.num_params)
         height, width = output_size
         base = grids.base_grid(output_size, align_corners, params.dtype)
         points = self.transform_points(params, tf.reshape(base, (1, height * width, 2)))
@@ -177,7 +178,9 @@ class MatrixTransform(Transform):
         return pixels(theta, source_size, output_size, align_corners)
 
     def _checked_theta(self, params):
-        return self.theta(_checks.params(params, self.num_params))
+        params = tf.convert_to_tensor(params)
+        _checks.params(params, self.num_params)
+        return self.theta(params)
 
 
 def matrix(*entries: Tensor) -> Tensor:

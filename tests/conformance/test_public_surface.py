@@ -24,8 +24,6 @@ def _public(module, prefix=""):
 
 PUBLIC = dict(_public(keras_stn))
 CALLABLES = {name: value for name, value in PUBLIC.items() if callable(value)}
-FUNCTIONS = [name for name, value in CALLABLES.items() if inspect.isfunction(value)]
-FUNCTIONS = [name for name, value in CALLABLES.items() if inspect.isfunction(value)]
 callables = pytest.mark.parametrize("name", CALLABLES)
 
 # What deals with coordinates, and what takes and returns tensors: the docstring has to speak of both.

@@ -79,6 +79,16 @@ def inputs(model, batch, within=0.6):
     }
 
 
+def strange_inputs(model, batch=None):
+    """Batches of `batch`, or one, with STRANGE_PARAMS in all rows but the first, which must not mind."""
+    rows = batch or 1 + len(STRANGE_PARAMS)
+    for start in range(0, len(STRANGE_PARAMS), rows - 1):
+        feed = inputs(model, rows)
+        for row, (value, column) in enumerate(STRANGE_PARAMS[start : start + rows - 1], 1):
+            feed["params"][row, column % feed["params"].shape[1]] = value
+        yield feed
+
+
 def difference(model, run, feed, ties=1e-3):
     """The largest one, but for the share of `ties` with nearest: points between two pixels.
 

@@ -155,7 +155,14 @@ def test_invalid_arguments(tmp_path):
         path.write_bytes(content)
         with raises("path must be a TFLite file", "something else"):
             export.check_tflite(path)
-    path.write_bytes(convert(tf.tanh, (2, 3)))
+    content = convert(tf.tanh, (2, 3))
+    for size in (8, 40, len(content) // 2, len(content) - 10):
+        path.write_bytes(content[:size])
+        with raises("path must be a whole TFLite file", "a part is missing"):
+            export.check_tflite(path)
+    path.write_bytes(content)
+    with raises("runtimes must be some of", r"Received: runtimes=\(\)"):
+        export.check_tflite(path, ())
     for runtimes in ("npu", ("gpu", "npu")):
         with raises("runtimes must be one of", "Received: runtimes='npu'"):
             export.check_tflite(path, runtimes)

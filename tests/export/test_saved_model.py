@@ -123,6 +123,19 @@ def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path):
     assert np.abs(answer["to_params"]).min() > 0
 
 
+def test_strings_are_compared_as_they_are(tmp_path):
+    words = keras.Input((), dtype="string", name="words")
+    images = keras.Input((6, 7, 1), name="images")
+    total = keras.ops.sum(keras_stn.SpatialTransformer("dense")(images), (1, 2, 3))
+    found = keras.layers.StringLookup(vocabulary=["a", "b"])(words)
+    again = keras.layers.StringLookup(vocabulary=["a", "b"], invert=True)(found)
+    model = keras.Model([images, words], [total, again])
+    with raises("samples must be given where an input is of strings"):
+        export.export_saved_model(model, tmp_path / "model")
+    samples = [np.ones((2, 6, 7, 1)), np.array(["b", "c"])]
+    assert export.export_saved_model(model, tmp_path / "model", samples=samples).max_error == 0
+
+
 # --- The graph -------------------------------------------------------------------------------------
 
 
@@ -200,17 +213,17 @@ def test_a_folder_that_is_there_is_replaced_whole(tmp_path):
 def test_a_failure_leaves_what_was_there(tmp_path):
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "before").write_text("all of it")
+    (folder / "saved_model.pb").write_text("all of it")
     with raises("must consist of TensorFlow ops alone"):
         export.export_saved_model(calling(lambda x: tf.numpy_function(np.tanh, [x], tf.float32)), folder)
-    assert (folder / "before").read_text() == "all of it"
+    assert (folder / "saved_model.pb").read_text() == "all of it"
     assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch):
     folder = tmp_path / "model"
     folder.mkdir()
-    (folder / "before").write_text("all of it")
+    (folder / "saved_model.pb").write_text("all of it")
     true = os.replace
 
     def fail(source, target):
@@ -222,7 +235,7 @@ def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch):
         patch.setattr("os.replace", fail)
         with pytest.raises(OSError, match="disk full"):
             export.export_saved_model(warp(), folder)
-    assert (folder / "before").read_text() == "all of it"
+    assert (folder / "saved_model.pb").read_text() == "all of it"
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -243,5 +256,9 @@ def test_invalid_arguments(tmp_path):
     for path in (tmp_path / "file", tmp_path / "nowhere" / "model"):
         with raises("path must be a folder, in one that exists", "Received: path="):
             export.export_saved_model(warp(), path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter").write_text("dear")
+    with raises("path must be a new folder, an empty one, or a SavedModel", "holds something else"):
+        export.export_saved_model(warp(), tmp_path / "full")
     with raises("samples must be one array for each input", r"\(2, 3\)"):
         export.export_saved_model(warp(), tmp_path / "warp", samples=np.zeros((2, 3)))

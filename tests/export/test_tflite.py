@@ -16,20 +16,20 @@ from common import (
     FILLS,
     INTERPOLATIONS,
     SIZES,
-    STRANGE_PARAMS,
     difference,
     inputs,
     inverse_model,
     lite,
     raises,
     small_digits_model,
+    strange_inputs,
     survives_a_failed_write,
     warp,
 )
 
 import keras_stn
 from keras_stn import export, transforms
-from keras_stn.export import _litert
+from keras_stn.export import _accuracy, _litert
 
 
 @pytest.fixture(autouse=True)
@@ -199,10 +199,8 @@ def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
         model = warp(family, (7, 6), fill, interpolation=interpolation)
         export.export_tflite(model, tmp_path / "warp.tflite", **arguments)
         run = lite(tmp_path / "warp.tflite")
-        for value, column in STRANGE_PARAMS:
-            feed = inputs(model, 3)
-            feed["params"][1, column % feed["params"].shape[1]] = value
-            assert difference(model, run, feed) <= ATOL, (fill, value, column)
+        for feed in strange_inputs(model, arguments.get("batch_size")):
+            assert difference(model, run, feed) <= ATOL, (fill, feed["params"])
 
 
 # --- The file --------------------------------------------------------------------------------------
@@ -337,6 +335,29 @@ def test_an_op_that_tflite_lacks_raises_and_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_half_precision_is_named_and_not_the_ops(tmp_path):
+    images = keras.Input((8, 8, 1))
+    model = keras.Model(images, keras_stn.SpatialTransformer("dense", dtype="mixed_float16")(images))
+    with raises("model must compute in float32 for TFLite", "Received: float16 in"):
+        export.export_tflite(model, tmp_path / "model.tflite")
+
+
+def test_infinities_that_keras_gives_are_no_difference(tmp_path):
+    images = keras.Input((8, 12, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras_stn.SpatialTransformer("dense")(images))
+    log = keras.ops.log(keras.ops.concatenate([0 * x, x, -1 - x], axis=-1))  # -inf, a number, NaN
+    report = export.export_tflite(keras.Model(images, log), tmp_path / "model.tflite")
+    assert report.max_error <= 1e-5
+    wrong = _accuracy.measure([[-np.inf, 1.0]], [[np.inf, 1.0]])
+    assert wrong.max_error == np.inf
+
+
+def test_brackets_in_a_path_are_no_markup(tmp_path):
+    (tmp_path / "warp[").mkdir()
+    report = export.export_tflite(warp(), tmp_path / "warp[" / "final].tflite")
+    assert "warp[/final].tflite" in "".join(str(report).split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -345,6 +366,11 @@ def test_an_op_that_tflite_lacks_raises_and_is_named(tmp_path):
         ({"target": "npu"}, ("target must be one of", "Received: target='npu'")),
         ({"batch_size": 0}, ("batch_size must be a positive integer", "Received: batch_size=0")),
         ({"max_error": -1}, ("max_error must be a positive number", "Received: max_error=-1")),
+        (
+            {"max_error": 1.0, "quantization": "dynamic"},
+            ("max_error must be None with quantization='dynamic'; give min_psnr",),
+        ),
+        ({"min_psnr": 60}, ("min_psnr must be None with quantization=None", "Received: min_psnr=60")),
         ({"min_psnr": "high"}, ("min_psnr must be a positive number", "Received: min_psnr='high'")),
         ({"samples": np.zeros((2, 3))}, ("samples must be one array for each input", r"\(2, 3\)")),
         ({"samples": {"image": 0}}, ("samples must have the names of the inputs", "'image'")),
@@ -362,6 +388,8 @@ def test_invalid_model_and_path(tmp_path):
     for path in (tmp_path / "nowhere" / "model.tflite", tmp_path):
         with raises("path must be a file in a folder that exists", "Received: path="):
             export.export_tflite(warp(), path)
+    with raises("batch_size must be None or 3, the batch that the model fixes", "batch_size=1"):
+        export.export_tflite(warp(batch=3), tmp_path / "warp.tflite", batch_size=1)
     with raises("known size for target=", "'images' of shape"):
         export.export_tflite(warp(size=(None, 7)), tmp_path / "warp.tflite", target="gpu")
 

