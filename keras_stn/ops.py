@@ -116,9 +116,12 @@ def affine_grid(theta: Tensor, output_size: tuple[int, int], align_corners: bool
 
 
 def _call(operation: keras.Operation, *tensors: Tensor) -> Tensor:
-    if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
-        return operation.symbolic_call(*tensors)
-    return operation.call(*(tf.convert_to_tensor(tensor) for tensor in tensors))
+    symbolic = [isinstance(tensor, keras.KerasTensor) for tensor in tensors]
+    tensors = tuple(
+        tensor if is_symbol else tf.convert_to_tensor(tensor)
+        for tensor, is_symbol in zip(tensors, symbolic, strict=True)
+    )
+    return (operation.symbolic_call if any(symbolic) else operation.call)(*tensors)
 
 
 # The operations behind the functions, so that a Functional model can hold and save them.

@@ -1,6 +1,7 @@
 """SavedModel: `export_saved_model`."""
 
 import collections
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
 
 def write(model: keras.Model, function: Any, folder: Path) -> None:
     """Write `function`, a traced tf.function of the model, as `serve` of a SavedModel."""
+    names = [spec.name for spec in function.input_signature]
+    if not all(re.fullmatch(r"[a-zA-Z0-9][\w.-]*", name, re.ASCII) for name in names):
+        raise ValueError(
+            "model must have inputs with names of letters, digits and underscores, the first a letter. "
+            f"Received: {names}."
+        )
     served = tf.Module()
     served.serve = function
     served.weights = [variable.value for variable in model.variables]

@@ -39,11 +39,9 @@ def _check_batch(axis: Tensor, images: Tensor) -> None:
 
     Forward they would be broadcast, and the gradient would be that of something else.
     """
-    maps, count = shape_of(axis)[-3], shape_of(images)[0]
-    if isinstance(maps, int) and maps == count:
-        return
-    message = "there must be as many maps (params, theta, grid) as images in a batch"
-    tf.debugging.assert_equal(maps, count, message)
+    if axis.shape[-3] is None or axis.shape[-3] != images.shape[0]:
+        message = "there must be as many maps (params, theta, grid) as images in a batch"
+        tf.debugging.assert_equal(shape_of(axis)[-3], shape_of(images)[0], message)
 
 
 @functools.lru_cache(maxsize=256)

@@ -260,5 +260,9 @@ def test_invalid_arguments(tmp_path):
     (tmp_path / "full" / "letter").write_text("dear")
     with raises("path must be a new folder, an empty one, or a SavedModel", "holds something else"):
         export.export_saved_model(warp(), tmp_path / "full")
+    for name in ("my input", "_images", "画像"):
+        images = keras.Input((6, 7, 1), name=name)
+        with raises("inputs with names of letters, digits and underscores", name):
+            export.export_saved_model(keras.Model(images, 2 * images), tmp_path / "model")
     with raises("samples must be one array for each input", r"\(2, 3\)"):
         export.export_saved_model(warp(), tmp_path / "warp", samples=np.zeros((2, 3)))
