@@ -23,32 +23,25 @@ OP = "PyFunc"  # the marker's type in TensorFlow's graph
 _PADDINGS = ("zeros", "border", "reflection")
 
 
-def suits(dtype: tf.DType) -> bool:
-    """Whether GridSample can take the place of the gathers for images of this dtype.
+def obstacle(images: Tensor) -> str | None:
+    """Why GridSample cannot take the place of the gathers here, if it cannot.
 
     Its coordinates have the dtype of the images, and ONNX Runtime's kernel below opset 20 is for float32
     alone. Half precision goes through it, as the sampler sums in float32; float64 and integers would
-    lose digits.
+    lose digits. And a tf.function of the model's own keeps what it has traced: the live model would be
+    left with a marker that never runs.
     """
-    return tf.as_dtype(dtype) in (tf.float32, tf.float16, tf.bfloat16)
-
-
-def _within_a_function() -> bool:
-    """Whether this is traced within a tf.function of the model's own, which keeps what it has traced.
-
-    The live model would be left with a marker that never runs.
-    """
-    graph, depth = tf.compat.v1.get_default_graph(), 0
+    if images.dtype not in (tf.float32, tf.float16, tf.bfloat16):
+        return f"{images.dtype.name} images"
+    graph, functions = tf.compat.v1.get_default_graph(), 0
     while hasattr(graph, "outer_graph"):
-        depth += type(graph) is tf.__internal__.FuncGraph  # branches and loops have classes of their own
+        functions += type(graph) is tf.__internal__.FuncGraph  # not those of branches and loops
         graph = graph.outer_graph
-    return depth > 1
+    return "inside a tf.function" if functions > 1 else None
 
 
 def sample(images, coordinates, interpolation, fill_mode, fill_value):
-    """`sampler.sample` with one GridSample, or by gathers where that does not suit."""
-    if not suits(images.dtype) or _within_a_function():
-        return sampler.gather_taps(images, coordinates, interpolation, fill_mode, fill_value)
+    """`sampler.sample` with one GridSample, where there is no `obstacle`."""
     size = grids.image_size(images)
     source = tf.cast(images, tf.float32)
     # Less the fill value, what is outside is zero, as in GridSample. A large one would take digits of

@@ -17,7 +17,6 @@ class Use(NamedTuple):
     """A sampler that was met while a model was traced."""
 
     interpolation: str
-    dtype: str
     size: int  # the longest side of its images, 0 if unknown
 
 
@@ -28,7 +27,7 @@ def in_form(form: Callable) -> Iterator[list[Use]]:
 
     def stand_in(images, coordinates, interpolation, *rest):
         size = max((side for side in images.shape[1:3] if side is not None), default=0)
-        uses.append(Use(interpolation, images.dtype.name, size))
+        uses.append(Use(interpolation, size))
         return form(images, coordinates, interpolation, *rest)
 
     with sampler.replaced_by(stand_in):

@@ -85,7 +85,7 @@ def export_onnx(
     signature = _trace.signature(model, batch_size)
     arrays = _trace.sample_inputs(samples, signature.specs)
 
-    proto, uses = _convert(signature, mode, opset)
+    proto, uses, obstacles = _convert(signature, mode, opset)
     content = proto.SerializeToString()
     session = _session(content)
 
@@ -97,20 +97,29 @@ def export_onnx(
     latency = _latency.median_ms(lambda: session.run(None, one))
     _files.write_whole(path, content)
     ops = dict(collections.Counter(node.op_type for node in proto.graph.node).most_common())
-    gathered = len(uses) - ops.get("GridSample", 0)
-    if mode == "grid_sample" and gathered:
-        dtypes = sorted({use.dtype for use in uses if not _grid_sample.suits(use.dtype)})
-        why = f"{', '.join(dtypes)} images" if dtypes else "they are inside a tf.function"
-        findings.append(f"{gathered} of {len(uses)} samplers kept their gathers: {why}.")
+    if obstacles:
+        why = ", ".join(sorted(set(obstacles)))
+        findings.append(f"{len(obstacles)} of {len(uses)} samplers kept their gathers: {why}.")
     return Report(str(path), "ONNX", len(content), ops, findings, accuracy, latency)
 
 
-def _convert(signature: _trace.Signature, mode: str, opset: int) -> tuple[Any, list[_samplers.Use]]:
-    """The ONNX model, and the samplers that were met on the way."""
+def _convert(
+    signature: _trace.Signature, mode: str, opset: int
+) -> tuple[Any, list[_samplers.Use], list[str]]:
+    """The ONNX model, the samplers that were met on the way, and why some of them kept their gathers."""
     import onnx
     import tf2onnx
 
-    form = _grid_sample.sample if mode == "grid_sample" else sampler.gather_taps
+    obstacles = []
+
+    def form(images, *how):
+        if mode == "gather":
+            return sampler.gather_taps(images, *how)
+        if obstacle := _grid_sample.obstacle(images):
+            obstacles.append(obstacle)
+            return sampler.gather_taps(images, *how)
+        return _grid_sample.sample(images, *how)
+
     handlers: dict[str, tuple[Callable, list]] = {
         _grid_sample.OP: (_grid_sample.to_onnx, []),
         "SelectV2": (_grid_sample.where_to_onnx, []),
@@ -128,7 +137,7 @@ def _convert(signature: _trace.Signature, mode: str, opset: int) -> tuple[Any, l
     onnx.checker.check_model(proto, full_check=True)
     if all(spec.shape[0] is None for spec in signature.specs):
         _onnx_graph.name_batch(proto, [*(spec.name for spec in signature.specs), *signature.outputs])
-    return proto, uses
+    return proto, uses, obstacles
 
 
 def _without_captures(function: Any, signature: _trace.Signature) -> Any:

@@ -69,7 +69,7 @@ def write(model: keras.Model, function: Any, folder: Path) -> None:
     names = [spec.name for spec in function.input_signature]
     if not all(re.fullmatch(r"[a-zA-Z0-9][\w.-]*", name, re.ASCII) for name in names):
         raise ValueError(
-            "model must have inputs with names of letters, digits and underscores, the first a letter. "
+            "model must have inputs with names of letters, digits and underscores, these not in front. "
             f"Received: {names}."
         )
     served = tf.Module()

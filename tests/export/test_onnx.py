@@ -274,7 +274,7 @@ class Framed(keras.layers.Layer):
 def test_a_function_of_the_model_runs_on_after_the_export(tmp_path):
     model = keras.Sequential([keras.Input((6, 7, 1)), Framed()])
     report = export.export_onnx(model, tmp_path / "model.onnx")
-    assert report.findings == ["1 of 1 samplers kept their gathers: they are inside a tf.function."]
+    assert report.findings == ["1 of 1 samplers kept their gathers: inside a tf.function."]
     images = np.random.default_rng(0).random((3, 6, 7, 1), "float32")
     assert np.array_equal(model(images), images)
     model.compile("sgd", "mse")
