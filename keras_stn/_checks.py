@@ -126,6 +126,8 @@ def size(argument: str, value: Any) -> tuple[int, int]:
 
 def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: str) -> None:
     """Raise unless the static shape of `tensor` fits `expected`, where None fits anything."""
+    if getattr(tensor.shape, "rank", 0) is None:  # unknown, which fits anything as well
+        return
     received = tuple(tensor.shape)
     fits = len(received) == len(expected) and all(
         want is None or have is None or want == have
@@ -135,10 +137,10 @@ def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: s
         raise ValueError(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
 
 
-def params(tensor: Any, num_params: int) -> None:
+def params(argument: str, tensor: Any, num_params: int) -> None:
     """Raise unless `tensor` may be the params of a transform family."""
-    shape("params", tensor, (None, num_params), f"(batch, {num_params})")
-    floating("params", tensor.dtype)
+    shape(argument, tensor, (None, num_params), f"(batch, {num_params})")
+    floating(argument, tensor.dtype)
 
 
 def floating(argument: str, dtype: Any, why: str = "") -> None:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler, transforms
 from keras_stn.localization import Localization
-from keras_stn.localization.layer import builder_name
+from keras_stn.localization.layer import builder_of
 
 __all__ = ["SpatialTransformer", "Warp"]
 
@@ -225,7 +225,7 @@ class SpatialTransformer(keras.layers.Layer):
             name="warp",
         )
         if not isinstance(localization, Localization):
-            builder_name("localization", localization)  # the error names this argument
+            builder_of("localization", localization)  # the error names this argument
             localization = Localization(
                 localization,
                 self.warp.transform,

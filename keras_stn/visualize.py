@@ -65,7 +65,7 @@ def sampling_quadrilateral(
     align_corners = _checks.boolean("align_corners", align_corners)
     points_per_side = _checks.count("points_per_side", points_per_side)
     params = tf.convert_to_tensor(params)
-    _checks.params(params, transform.num_params)
+    _checks.params("params", params, transform.num_params)
     border = _border(output_size, align_corners, points_per_side).astype(params.dtype.name)
     points = transform.transform_points(params, tf.convert_to_tensor(border))  # (batch, n, 2)
     x, y = grids.to_pixels(tf.expand_dims(points, 1), image_size, align_corners)  # (batch, 1, n) each

@@ -76,6 +76,10 @@ def compare(
             outputs = run(_trace.named(batch, signature.specs))
             truths = signature.call(*map(tf.convert_to_tensor, batch))
             for name in signature.outputs:
+                if truths[name].dtype == tf.string:
+                    raise ValueError(
+                        f"model must give numbers for {runtime}. Received: strings in {name!r}."
+                    )
                 expected[name].append(tf.cast(truths[name], tf.float64).numpy())
                 actual[name].append(np.asarray(outputs[name], "float64"))
     accuracy, findings = {}, []

@@ -29,15 +29,15 @@ class Signature:
     call: Callable[..., dict[str, Tensor]]
 
 
-def signature(model: Any, batch_size: int | None = None, otherwise: int | None = None) -> Signature:
+def signature(model: Any, batch_size: int | None = None, default_batch: int | None = None) -> Signature:
     """The `Signature` of `model`.
 
     Args:
         model: A Functional model, or a Sequential one with its input. Inputs keep the names of their
             `keras.Input`, dictionaries of inputs and outputs their keys; other outputs have the name of
             the layer that they come from. A name that is there already gets a number.
-        batch_size: The batch of the specs; `None`: the model's where it fixes one, or else `otherwise`.
-        otherwise: A batch, or `None` for any.
+        batch_size: The batch of the specs; `None`: the model's, where it fixes one, or `default_batch`.
+        default_batch: A batch, or `None` for any.
 
     Raises:
         ValueError: if `model` has no known inputs, or fixes another batch.
@@ -58,13 +58,14 @@ def signature(model: Any, batch_size: int | None = None, otherwise: int | None =
                 f"Received: batch_size={batch_size}."
             )
     sequential = isinstance(model, keras.Sequential)  # has no `input`, and one tensor each way
-    open_batch = batch_size or otherwise
     structure = inputs[0] if sequential else model.input
     names = unique(_names(structure, [tensor.name for tensor in inputs]))
     ends = [model.layers[-1].name] if sequential else _names(model.output, model.output_names)
     outputs = tuple(unique([*names, *ends])[len(names) :])
     specs = tuple(
-        tf.TensorSpec((tensor.shape[0] or open_batch, *tensor.shape[1:]), tensor.dtype, name)
+        tf.TensorSpec(
+            (tensor.shape[0] or batch_size or default_batch, *tensor.shape[1:]), tensor.dtype, name
+        )
         for name, tensor in zip(names, inputs, strict=True)
     )
 
@@ -86,7 +87,7 @@ def traced(signature: Signature) -> Any:
 
 
 def _names(structure: Any, otherwise: list[str]) -> list[str]:
-    """The keys of a flat dictionary, in the order of `keras.tree.flatten`, or else `otherwise`."""
+    """The keys of a flat dictionary, in the order of `keras.tree.flatten`, or else `default_batch`."""
     if isinstance(structure, dict) and not any(map(keras.tree.is_nested, structure.values())):
         return list(
             map(str, keras.tree.flatten(keras.tree.pack_sequence_as(structure, sorted(structure))))
@@ -130,7 +131,9 @@ def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.nda
     """
     if samples is None:
         if any(spec.dtype == tf.string for spec in specs):
-            raise ValueError("samples must be given where an input is of strings. Received: None.")
+            raise ValueError(
+                "samples must be given where an input is of strings. Received: samples=None."
+            )
         return random_inputs(specs)
     specs = tuple(tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, spec.name) for spec in specs)
     if isinstance(samples, dict):

@@ -66,7 +66,7 @@ def _ops(operators: list[_flatbuffer.Operator]) -> Table:
     for operator in operators:
         dtypes[operator.name] |= {tensor.dtype.lower() for tensor in operator.outputs}
     for name, count in counts.most_common():
-        table.add_row(name, str(count), ", ".join(sorted(dtypes[name])))
+        table.add_row(escape(name), str(count), ", ".join(sorted(dtypes[name])))
     return table
 
 
@@ -74,7 +74,9 @@ def _verdicts(findings: list[Finding]) -> Table:
     table = _table("runtime", "", "what it refuses")
     for runtime in RUNTIMES:
         refused = collections.Counter(
-            f"{finding.op} {finding.message}" for finding in findings if runtime in finding.runtimes
+            escape(f"{finding.op} {finding.message}")
+            for finding in findings
+            if runtime in finding.runtimes
         )
         lines = [f"{text} ({count} times)" if count > 1 else text for text, count in refused.items()]
         verdict = "[red]no[/red]" if lines else "[green]yes[/green]"

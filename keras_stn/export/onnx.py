@@ -145,8 +145,11 @@ def _without_captures(function: Any, signature: _trace.Signature) -> Any:
     from tf2onnx import tf_loader
 
     concrete = function.get_concrete_function()
-    if all(tensor.dtype == tf.resource for tensor in concrete.captured_inputs):
-        return function
+    captured = concrete.captured_inputs
+    variables = {id(variable.handle) for variable in concrete.graph.variables}
+    tables = any(tensor.dtype == tf.resource and id(tensor) not in variables for tensor in captured)
+    if tables or all(tensor.dtype == tf.resource for tensor in captured):
+        return function  # tables have no operator in ONNX, and tf2onnx says so
     frozen = tf_loader.convert_variables_to_constants_v2(
         concrete, lower_control_flow=False, aggressive_inlining=True
     )

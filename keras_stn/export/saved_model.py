@@ -39,7 +39,7 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
 
     Raises:
         ValueError: if the model cannot be written, holds ops that run Python or that only XLA can run,
-            or does not load to the very numbers of the live one.
+            does not load to the very numbers of the live one, or an argument is none of the above.
 
     Example:
         >>> import keras, keras_stn, tensorflow as tf
@@ -52,6 +52,7 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
     """
     path = _files.folder(path)
     signature = _trace.signature(model)
+    _check_names([spec.name for spec in signature.specs])
     arrays = _trace.sample_inputs(samples, signature.specs)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as partial:
         folder = Path(partial) / "saved_model"
@@ -66,12 +67,6 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
 
 def write(model: keras.Model, function: Any, folder: Path) -> None:
     """Write `function`, a traced tf.function of the model, as `serve` of a SavedModel."""
-    names = [spec.name for spec in function.input_signature]
-    if not all(re.fullmatch(r"[a-zA-Z0-9][\w.-]*", name, re.ASCII) for name in names):
-        raise ValueError(
-            "model must have inputs with names of letters, digits and underscores, these not in front. "
-            f"Received: {names}."
-        )
     served = tf.Module()
     served.serve = function
     served.weights = [variable.value for variable in model.variables]
@@ -79,12 +74,26 @@ def write(model: keras.Model, function: Any, folder: Path) -> None:
     signatures = {"serving_default": function.get_concrete_function()}
     try:
         tf.saved_model.save(served, str(folder), signatures)
+    except ValueError as error:
+        if "argument names" in str(error):
+            _check_names([spec.name for spec in function.input_signature])
+        raise
     except AssertionError:
         # A layer with a lookup table. Keras' archive finds those, but writes all weights twice.
         archive = keras.export.ExportArchive()
         archive.track(model)
         archive.add_endpoint("serve", function)
         archive.write_out(str(folder), verbose=False)
+
+
+def _check_names(names: list[str]) -> None:
+    """Raise unless they can be those of arguments, which TensorFlow would otherwise change or refuse."""
+    plain = all(re.fullmatch(r"[a-zA-Z]\w*", name, re.ASCII) and name != "self" for name in names)
+    if not plain or len({name.lower() for name in names}) < len(names):
+        raise ValueError(
+            "model must have inputs whose names are letters, digits and underscores, a letter first, "
+            f"with no two alike but for case. Received: {names}."
+        )
 
 
 def _ops(folder: Path) -> dict[str, int]:

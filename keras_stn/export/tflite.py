@@ -22,6 +22,9 @@ __all__ = ["QUANTIZATIONS", "TARGETS", "export_tflite"]
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 TARGETS = ("cpu", "gpu")
 
+# As the converter spells them.
+_DTYPES = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
+
 # The smallest PSNR of an output in dB. A file whose sampler was quantized with the rest has 13.
 _MIN_PSNR = {"float16": 50.0, "dynamic": 25.0, "int8": 25.0}
 
@@ -59,13 +62,13 @@ def export_tflite(
             accelerator, and right where that computes in float16; needs images of known size.
         samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
             default the representative dataset, or else random images; 32 stands for unknown sizes.
-        max_error: The largest difference to Keras that is allowed where nothing is quantized. By
+        max_error: The largest difference to Keras that is allowed; for `quantization=None` alone. By
             default 1e-5 where no side of an image exceeds 64 pixels, 6e-5 up to 224 and more in
             proportion above, times the largest output where that exceeds 1. For
             interpolation="nearest", 0.1 % of the values may differ by more: points halfway between two
             pixels.
-        min_psnr: The smallest peak signal-to-noise ratio that is allowed where it is quantized, in dB,
-            on each output. By default 50 for "float16", 25 for "dynamic" and "int8".
+        min_psnr: The smallest peak signal-to-noise ratio that is allowed, in dB, on each output; where
+            it is quantized alone. By default 50 for "float16", 25 for "dynamic" and "int8".
 
     Returns:
         A `keras_stn.export.Report`. Its findings name what other runtimes would refuse.
@@ -91,11 +94,13 @@ def export_tflite(
     _checks.one_of("target", target, TARGETS)
     max_error = None if max_error is None else _checks.positive("max_error", max_error)
     min_psnr = None if min_psnr is None else _checks.positive("min_psnr", min_psnr)
-    idle, bound = ("min_psnr", "max_error") if quantization is None else ("max_error", "min_psnr")
-    if (value := {"min_psnr": min_psnr, "max_error": max_error}[idle]) is not None:
+    if quantization is None and min_psnr is not None:
         raise ValueError(
-            f"{idle} must be None with quantization={quantization!r}; give {bound}. "
-            f"Received: {idle}={value!r}."
+            f"min_psnr must be None without quantization; give max_error. Received: {min_psnr=}."
+        )
+    if quantization is not None and max_error is not None:
+        raise ValueError(
+            f"max_error must be None with quantization; give min_psnr. Received: {max_error=}."
         )
     path = _files.target(path)
     signature = _trace.signature(model, batch_size, 1 if target == "gpu" else None)
@@ -184,22 +189,21 @@ def _convert(
             ops = sorted(set(re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", str(error))))
             if not ops:  # something else went wrong
                 raise
-            _check_dtypes(function.get_concrete_function().graph, error)
+            _check_dtypes(str(error))
             raise ValueError(
                 f"model must consist of what TFLite has builtin ops for. Received: {', '.join(ops)}."
             ) from error
 
 
-def _check_dtypes(graph: tf.Graph, error: Exception) -> None:
-    """Raise where the dtype is what TFLite has no kernels for, and not the op."""
-    for operation in graph.get_operations():
-        for tensor in operation.outputs:
-            if tensor.dtype.is_floating and tensor.dtype != tf.float32:
-                raise ValueError(
-                    'model must compute in float32 for TFLite: build it with the policy "float32", and '
-                    "give it the weights of this one (set_weights(model.get_weights())). "
-                    f"Received: {tensor.dtype.name} in {operation.name!r}."
-                ) from error
+def _check_dtypes(error: str) -> None:
+    """Raise where the dtype is what TFLite has no kernel for, by what the converter says of each op."""
+    for op, operands in re.findall(r"^\s*tf\.(\w+)\((.*)", error.partition("Details:")[2], re.MULTILINE):
+        if found := re.search(r"[x<](f16|bf16|f64)>", operands):
+            raise ValueError(
+                'model must compute in float32 for TFLite: build it with the policy "float32", and give '
+                "it the weights of this one (set_weights(model.get_weights())). "
+                f"Received: {op} in {_DTYPES[found.group(1)]}."
+            )
 
 
 def _with_own_outputs(signature: _trace.Signature) -> _trace.Signature:

@@ -86,7 +86,7 @@ class Localization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
         self.data_format = _layout.data_format(data_format)
-        self._builder = builder_name("network", network)
+        self._builder = builder_of("network", network)
         self.network: Any = None if self._builder else network
         self.head: Any = None
         self.params_dtype = "float64" if self.compute_dtype == "float64" else "float32"
@@ -162,7 +162,7 @@ class Localization(keras.layers.Layer):
         return cls(**config)
 
 
-def builder_name(argument: str, network: Any) -> str | None:
+def builder_of(argument: str, network: Any) -> str | None:
     """The name of the builder that `network` asks for, or None if it is a layer itself."""
     if network is None:
         return "resized_conv"

@@ -13,8 +13,9 @@ import tensorflow as tf
 _WORTH_COMPILING = 2**14
 _TYPICAL_BATCH = 64
 
-# Shapes for which eager calls of one layer are compiled. Each takes 0.2 s and 4 MB that TensorFlow does
-# not give back, which photographs of all sizes are not worth: 25 ms each, as they are.
+# Shapes for which eager calls are compiled: of one layer, or of all calls of an op in the same modes.
+# Each takes 0.2 s and 4 MB that TensorFlow does not give back, which photographs of all sizes are not
+# worth: 25 ms each, as they are.
 _MOST_SHAPES = 32
 
 # Points of an image from which a batch is looped over, for the memory: at 8x192x192x3 a step takes as

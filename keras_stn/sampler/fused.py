@@ -37,7 +37,8 @@ def read_fused(images, coordinates, interpolation, fill_mode, fill_value):
 def _check_batch(axis: Tensor, images: Tensor) -> None:
     """Raise where coordinates (..., batch, h, w) are not of as many images, in graphs when they run.
 
-    Forward they would be broadcast, and the gradient would be that of something else.
+    Forward they would be broadcast, and the gradient would be that of something else. Where all of it is
+    compiled, XLA leaves the check out.
     """
     if axis.shape[-3] is None or axis.shape[-3] != images.shape[0]:
         message = "there must be as many maps (params, theta, grid) as images in a batch"

@@ -16,8 +16,9 @@ from keras_stn import grids
 Tensor = Any
 Tap = tuple[Tensor, Tensor]  # pixel, weight
 
-# All coordinates further out than this count as this far out: beyond any image, and near enough for the
-# float32 arithmetic of `_modulo` to stay exact, with three bits to spare.
+# All coordinates further out than this count as this far out: beyond any image that `check_size` lets
+# through, and near enough for the float32 arithmetic of `_modulo` to stay exact, with three bits to
+# spare.
 _FAR = 2.0**20
 
 

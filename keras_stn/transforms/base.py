@@ -77,7 +77,7 @@ class Transform:
             (batch, height, width, 2), normalised (x, y) of the source.
         """
         params = tf.convert_to_tensor(params)
-        _checks.params(params, self.num_params)
+        _checks.params("params", params, self.num_params)
         height, width = output_size
         base = grids.base_grid(output_size, align_corners, params.dtype)
         points = self.transform_points(params, tf.reshape(base, (1, height * width, 2)))
@@ -156,8 +156,8 @@ class MatrixTransform(Transform):
         return tf.stack([a * x + b * y + c, d * x + e * y + f], axis=-1)
 
     def compose(self, outer, inner):
-        a, b, c, d, e, f = matrix_entries(self._checked_theta(outer))
-        k, m, n, p, q, r = matrix_entries(self._checked_theta(inner))
+        a, b, c, d, e, f = matrix_entries(self._checked_theta(outer, "outer"))
+        k, m, n, p, q, r = matrix_entries(self._checked_theta(inner, "inner"))
         x_row = a * k + b * p, a * m + b * q, a * n + b * r + c
         y_row = d * k + e * p, d * m + e * q, d * n + e * r + f
         return self.from_theta(matrix(*x_row, *y_row))
@@ -177,9 +177,9 @@ class MatrixTransform(Transform):
         pixels = grids.axis_aligned_pixels if self.axis_aligned else grids.affine_pixels
         return pixels(theta, source_size, output_size, align_corners)
 
-    def _checked_theta(self, params):
+    def _checked_theta(self, params, argument="params"):
         params = tf.convert_to_tensor(params)
-        _checks.params(params, self.num_params)
+        _checks.params(argument, params, self.num_params)
         return self.theta(params)
 
 

@@ -253,6 +253,16 @@ def test_constants_of_the_model_are_no_inputs_of_the_file(tmp_path):
     assert report.ops["GridSample"] == 1
 
 
+def test_a_table_is_named_beside_constants(tmp_path):
+    images = keras.Input((6, 7, 1), name="images")
+    words = keras.Input((), dtype="string", name="words")
+    found = keras.layers.StringLookup(vocabulary=["a", "b"])(words)
+    model = keras.Model([images, words], [keras_stn.SpatialTransformer("dense")(images), found])
+    samples = [np.zeros((1, 6, 7, 1)), np.array(["a"])]
+    with raises("what ONNX has operators for", "LookupTable"):
+        export.export_onnx(model, tmp_path / "model.onnx", samples=samples)
+
+
 class Framed(keras.layers.Layer):
     """A transformer inside a tf.function, which keeps what it has traced."""
 

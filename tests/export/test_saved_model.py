@@ -134,6 +134,8 @@ def test_strings_are_compared_as_they_are(tmp_path):
         export.export_saved_model(model, tmp_path / "model")
     samples = [np.ones((2, 6, 7, 1)), np.array(["b", "c"])]
     assert export.export_saved_model(model, tmp_path / "model", samples=samples).max_error == 0
+    other = [np.array([word], object) for word in (b"a", b"b")]
+    assert export.saved_model._accuracy.measure(*other).max_error == np.inf
 
 
 # --- The graph -------------------------------------------------------------------------------------
@@ -260,9 +262,9 @@ def test_invalid_arguments(tmp_path):
     (tmp_path / "full" / "letter").write_text("dear")
     with raises("path must be a new folder, an empty one, or a SavedModel", "holds something else"):
         export.export_saved_model(warp(), tmp_path / "full")
-    for name in ("my input", "_images", "画像"):
+    for name in ("my input", "_images", "画像", "a.b", "1a", "self"):
         images = keras.Input((6, 7, 1), name=name)
-        with raises("inputs with names of letters, digits and underscores", name):
+        with raises("inputs whose names are letters, digits and underscores", name):
             export.export_saved_model(keras.Model(images, 2 * images), tmp_path / "model")
     with raises("samples must be one array for each input", r"\(2, 3\)"):
         export.export_saved_model(warp(), tmp_path / "warp", samples=np.zeros((2, 3)))
