@@ -87,7 +87,7 @@ def traced(signature: Signature) -> Any:
 
 
 def _names(structure: Any, otherwise: list[str]) -> list[str]:
-    """The keys of a flat dictionary, in the order of `keras.tree.flatten`, or else `default_batch`."""
+    """The keys of a flat dictionary, in the order of `keras.tree.flatten`, or else `otherwise`."""
     if isinstance(structure, dict) and not any(map(keras.tree.is_nested, structure.values())):
         return list(
             map(str, keras.tree.flatten(keras.tree.pack_sequence_as(structure, sorted(structure))))
