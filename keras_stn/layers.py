@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler, transforms
 from keras_stn.localization import Localization
-from keras_stn.localization.layer import builder_of
+from keras_stn.localization.layer import check_network
 
 __all__ = ["SpatialTransformer", "Warp"]
 
@@ -225,7 +225,7 @@ class SpatialTransformer(keras.layers.Layer):
             name="warp",
         )
         if not isinstance(localization, Localization):
-            builder_of("localization", localization)  # the error names this argument
+            check_network("localization", localization)
             localization = Localization(
                 localization,
                 self.warp.transform,

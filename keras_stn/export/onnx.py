@@ -112,9 +112,7 @@ def _convert(
 
     obstacles = []
 
-    def form(images, *how):
-        if mode == "gather":
-            return sampler.gather_taps(images, *how)
+    def grid_sample(images, *how):
         if obstacle := _grid_sample.obstacle(images):
             obstacles.append(obstacle)
             return sampler.gather_taps(images, *how)
@@ -124,6 +122,7 @@ def _convert(
         _grid_sample.OP: (_grid_sample.to_onnx, []),
         "SelectV2": (_grid_sample.where_to_onnx, []),
     }
+    form = grid_sample if mode == "grid_sample" else sampler.gather_taps
     with _samplers.in_form(form) as uses:
         function = _trace.traced(signature)
     _check_dtypes(function.get_concrete_function().graph)

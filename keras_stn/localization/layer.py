@@ -86,8 +86,10 @@ class Localization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
         self.data_format = _layout.data_format(data_format)
-        self._builder = builder_of("network", network)
-        self.network: Any = None if self._builder else network
+        check_network("network", network)
+        named = network is None or isinstance(network, str)
+        self._builder = (network or "resized_conv") if named else None
+        self.network: Any = None if named else network
         self.head: Any = None
         self.params_dtype = "float64" if self.compute_dtype == "float64" else "float32"
         self.input_spec = keras.layers.InputSpec(ndim=4)
@@ -162,15 +164,12 @@ class Localization(keras.layers.Layer):
         return cls(**config)
 
 
-def builder_of(argument: str, network: Any) -> str | None:
-    """The name of the builder that `network` asks for, or None if it is a layer itself."""
-    if network is None:
-        return "resized_conv"
+def check_network(argument: str, network: Any) -> None:
+    """Raise unless `network` can be that of a `Localization`."""
     if isinstance(network, str):
-        return _checks.one_of(argument, network, BUILDERS)
-    if isinstance(network, keras.layers.Layer):
-        return None
-    raise ValueError(
-        f"{argument} must be None, one of {tuple(BUILDERS)}, or a Keras model or layer. "
-        f"Received: {argument}={network!r}."
-    )
+        _checks.one_of(argument, network, BUILDERS)
+    elif network is not None and not isinstance(network, keras.layers.Layer):
+        raise ValueError(
+            f"{argument} must be None, one of {tuple(BUILDERS)}, or a Keras model or layer. "
+            f"Received: {argument}={network!r}."
+        )
