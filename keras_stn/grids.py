@@ -39,6 +39,27 @@ class Split:
     rest: Tensor  # a few pixels
 
 
+@dataclasses.dataclass(frozen=True)
+class Sum:
+    """Pixel coordinates x and y of an affine map: what the column gives to them, and what the row gives.
+
+    For who can add the two where they are used: their sum is as large as the grid.
+    """
+
+    of_columns: Tensor  # (2, batch, 1, width)
+    of_rows: Tensor  # (2, batch, height, 1)
+
+    @property
+    def shape(self) -> tf.TensorShape:
+        return tf.broadcast_static_shape(self.of_columns.shape, self.of_rows.shape)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(tf.unstack(self.added()))
+
+    def added(self) -> Tensor:
+        return self.of_columns + self.of_rows  # (2, batch, height, width)
+
+
 _split: contextvars.ContextVar[bool] = contextvars.ContextVar("split", default=False)
 
 
@@ -133,8 +154,8 @@ def base_grid(output_size: tuple[Size, Size], align_corners: bool, dtype: tf.DTy
     return tf.stack([x, y], axis=-1)  # (height, width, 2)
 
 
-def _apply(theta: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
-    """`theta` (2, batch, 1, 3) on the grid of two axes: x and y, (2, batch, height, width).
+def _apply(theta: Tensor, xs: Tensor, ys: Tensor) -> Sum:
+    """`theta` (2, batch, 1, 3) on the grid of two axes: x and y.
 
     Written with products and sums of the axes, and not as a matmul with a (h * w, 3) grid: that grid
     would be a constant of O(h * w) in every exported file, and on a GPU the matmul would run on
@@ -144,7 +165,7 @@ def _apply(theta: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
     to_x, to_y, offset = tf.split(theta, 3, axis=3)  # (2, batch, 1, 1) each
     # The reshape also keeps TensorFlow's graph optimiser from regrouping the sum, for other roundings.
     of_rows = tf.reshape(rounded(to_y * ys) + offset, (2, -1, tf.size(ys), 1))  # (2, batch, height, 1)
-    return rounded(to_x * xs) + of_rows
+    return Sum(rounded(to_x * xs), of_rows)
 
 
 def _rows(theta: Tensor) -> Tensor:
@@ -157,7 +178,7 @@ def affine_grid(theta: Tensor, output_size: tuple[Size, Size], align_corners: bo
     height, width = output_size
     xs = normalised_axis(width, align_corners, theta.dtype)
     ys = normalised_axis(height, align_corners, theta.dtype)
-    return tf.transpose(_apply(_rows(theta), xs, ys), (1, 2, 3, 0))  # (batch, height, width, 2)
+    return tf.transpose(_apply(_rows(theta), xs, ys).added(), (1, 2, 3, 0))  # (batch, height, width, 2)
 
 
 def affine_pixels(
@@ -165,7 +186,7 @@ def affine_pixels(
     source_size: tuple[Size, Size],
     output_size: tuple[Size, Size],
     align_corners: bool,
-) -> Tensor:
+) -> Sum | Split:
     """`to_pixels(affine_grid(theta))` with the convention folded into theta.
 
     Same numbers with fewer roundings, because the axes stay whole numbers: at the identity the
@@ -192,7 +213,7 @@ def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split
     whole, rest = column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows)
     # In float32 this is what Keras reads, and what the split differs by is rounding: the same bits are
     # worth more. In float16 it is off by up to a quarter of a pixel, which `rest` makes good.
-    plain = _apply(rounded(theta) + middle, xs, ys)
+    plain = _apply(rounded(theta) + middle, xs, ys).added()
     floor, zero = tf.floor(plain), tf.zeros((), theta.dtype)
     fraction = plain - floor
     error = (whole - floor) + (rest - fraction)

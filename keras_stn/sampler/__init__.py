@@ -17,6 +17,7 @@ costs a dispatch. `forms` says which is taken where, and when XLA is asked to co
 
 from typing import Any
 
+from keras_stn import grids
 from keras_stn.sampler.forms import Compiled, for_gpu, replaced_by, stand_in
 from keras_stn.sampler.fused import read_fused
 from keras_stn.sampler.gathers import frame, gather_taps
@@ -46,12 +47,16 @@ def sample(
 ) -> Tensor:
     """Sample `images` (batch, H, W, channels) at pixel coordinates.
 
-    `coordinates` are x and y: a tensor (2, batch, h, w) or, where x depends on the column alone and y on
-    the row, the tuple of x (batch, 1, w) and y (batch, h, 1).
+    `coordinates` are x and y: a tensor (2, batch, h, w), the `grids.Sum` of one, or, where x depends on
+    the column alone and y on the row, the tuple of x (batch, 1, w) and y (batch, h, 1).
 
     Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked, but for the
     size of the images.
     """
     check_size(images, fill_mode)
-    function = stand_in.get() or read_fused
+    function = stand_in.get()
+    if function is None:
+        return read_fused(images, coordinates, interpolation, fill_mode, fill_value)
+    if isinstance(coordinates, grids.Sum):
+        coordinates = coordinates.added()
     return function(images, coordinates, interpolation, fill_mode, fill_value)

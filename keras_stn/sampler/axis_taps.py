@@ -1,5 +1,8 @@
 """The taps of an axis for compiled code: indices are integers, and weights mind the border."""
 
+import functools
+import operator
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -18,6 +21,12 @@ class Tap(NamedTuple):
     weight: Tensor
     slope: Tensor | None  # of the weight, by the coordinate
     inside: Tensor | None  # whether the pixel is the image's, for a fill value other than zero
+
+
+def x_and_y(axes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """The coordinates, (batch, h, w) or broadcasting to it: their addends in turn, of x and of y."""
+    x, y = (functools.reduce(operator.add, axes[axis::2]) for axis in (0, 1))
+    return x, y
 
 
 def taps_of(images, x, y, *how: Any, slopes: bool = False) -> tuple[list[Tap], list[Tap]]:

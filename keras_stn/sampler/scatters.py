@@ -3,13 +3,14 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.sampler.axis_taps import taps_of
+from keras_stn.sampler.axis_taps import taps_of, x_and_y
 from keras_stn.sampler.forms import image_by_image, on_gpu
+from keras_stn.sampler.loop import one_by_one
 from keras_stn.sampler.taps import accumulator, shape_of
 
 Tensor = Any
@@ -30,55 +31,20 @@ _PARTS = 8
 def to_images(images, upstream, axes, columns, rows, interpolation, fill_mode):
     """Eq. (6) of the paper: each tap gives its share back to its pixel.
 
-    `axes` are x and y, and `columns` and `rows` their taps.
+    `axes` are the coordinates, as in `axis_taps.x_and_y`, and `columns` and `rows` their taps.
     """
     how = interpolation, fill_mode
     if image_by_image(images, upstream.shape):
         tensors = images, upstream, *axes
-        return _loop(signature_of(tensors), *how)(*tensors)
+        (total,) = one_by_one(_of_images, tensors, *how, like=(0,))
+        return total
     return _at_once(images, upstream, columns, rows, *how, 1 if on_gpu() else _PARTS)
 
 
-def signature_of(tensors: Iterable[Tensor]) -> tuple:
-    """What tells apart the tensors for which a function is traced."""
-    return tuple((tensor.dtype, *tensor.shape) for tensor in tensors)
-
-
-@functools.lru_cache(maxsize=256)
-def _loop(signature: tuple, interpolation: str, fill_mode: str) -> Callable:
-    """`_at_once` for one image after the other, so that what the taps give back is there for one.
-
-    A step at 8x224x224x3 takes 21 MB beside its arguments for 55, and 11 ms for 14 in a `tf.function`;
-    compiled as a whole, the same time. Larger ones pay for the memory, as no two scatters run side by
-    side: 84 ms for 65 at 8x512x512x3.
-    """
-
-    def at_once(images, upstream, x, y):
-        columns, rows = taps_of(images, x, y, interpolation, fill_mode, 0.0)  # all fill values do
-        return _at_once(images, upstream, columns, rows, interpolation, fill_mode)
-
-    @tf.custom_gradient
-    def one_by_one(images, *tensors):
-        def add(index, total):
-            count = tf.minimum(tf.shape(images)[0], 1)  # the loop is compiled for an empty batch, too
-            places = index + tf.range(count)
-            image, *parts = (tf.gather(tensor, places) for tensor in (images, *tensors))
-            share = at_once(image, *parts)
-            return index + 1, tf.tensor_scatter_nd_update(total, tf.expand_dims(places, 1), share)
-
-        def gradient(upstream):  # of a loop it would be a list, which XLA and TensorFlow cannot share
-            with tf.GradientTape() as tape:
-                tape.watch(tensors)
-                total = at_once(images, *tensors)
-            return None, *tape.gradient(total, tensors, upstream)
-
-        batch, *_ = shape_of(images)
-        start = 0, tf.zeros_like(images)
-        _, total = tf.while_loop(lambda index, _: index < batch, add, start, maximum_iterations=batch)
-        return total, gradient
-
-    # Inlined, TensorFlow would take the loop apart before XLA could compile it: 38 ms for 10.5.
-    return tf.function(one_by_one, autograph=False, experimental_attributes={"_noinline": True})
+def _of_images(tensors, interpolation, fill_mode):
+    images, upstream, *axes = tensors
+    columns, rows = taps_of(images, *x_and_y(axes), interpolation, fill_mode, 0.0)  # any fill value does
+    return [_at_once(images, upstream, columns, rows, interpolation, fill_mode)]
 
 
 def _at_once(images, upstream, columns, rows, interpolation, fill_mode, parts=1):

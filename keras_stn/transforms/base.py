@@ -94,7 +94,8 @@ class Transform:
 
         What `keras_stn.Warp` reads images at. The pixels of `grid`, unless a family knows a way with
         fewer roundings. Where x depends on the column alone and y on the row, it may be the tuple of
-        x (batch, 1, width) and y (batch, height, 1): that is less to compute.
+        x (batch, 1, width) and y (batch, height, 1), and of an affine map a `keras_stn.grids.Sum`, from
+        which x and y can be unpacked as well: that is less to compute, and to keep.
         """
         grid = self.grid(params, output_size, align_corners)
         return grids.to_pixels(grid, source_size, align_corners)

@@ -258,8 +258,8 @@ def test_second_derivatives_of_large_images():
     def second(images, params, upstream):
         with tf.GradientTape() as tape:
             tape.watch([params, upstream])
-            to_images, _ = step_of(layer)(images, params, upstream)
-            loss = tf.reduce_sum(to_images * slopes)
+            to_images, to_params = step_of(layer)(images, params, upstream)
+            loss = tf.reduce_sum(to_images * slopes) + tf.reduce_sum(to_params**2)
         return tape.gradient(loss, [params, upstream])
 
     tensors = [tf.constant(array) for array in arrays]
