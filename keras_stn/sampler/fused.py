@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from keras_stn import grids
 from keras_stn.sampler.axis_taps import Tap, taps_of, taps_of_one_channel, x_and_y
-from keras_stn.sampler.forms import hint, image_by_image, on_gpu
+from keras_stn.sampler.forms import added_late, hint, image_by_image, on_gpu
 from keras_stn.sampler.loop import one_by_one, signature_of
 from keras_stn.sampler.scatters import to_images
 from keras_stn.sampler.taps import accumulator, shape_of
@@ -46,10 +46,7 @@ def _axes_of(coordinates: Any, images: Tensor) -> tuple[Tensor, ...]:
         return coordinates
     if not isinstance(coordinates, grids.Sum):
         return (coordinates,)
-    # Added where they are used, they are never there for the whole batch. It takes longer for images of
-    # one channel (4.7 ms for 2.5 in a step at 2x300x300x1) and where they are done all at once (1.3 for
-    # 1.0 at 1x224x224x3).
-    if images.shape[3] != 1 and image_by_image(images, (*coordinates.shape[1:], images.shape[3])):
+    if added_late(images, (*coordinates.shape[1:], images.shape[3])):
         return (*tf.unstack(coordinates.of_columns), *tf.unstack(coordinates.of_rows))
     return (coordinates.added(),)
 
@@ -96,7 +93,7 @@ def _reader(interpolation: str, fill_mode: str, fill_values: tuple[float, ...]) 
                 by_images = to_images(images, upstream, parts, columns, rows, interpolation, fill_mode)
                 if not smooth:
                     return by_images, *(None for _ in axes)
-                if len(parts) == 4:  # only where the images are taken one by one
+                if len(parts) == 4 and image_by_image(images, upstream.shape):
                     tensors = images, upstream, *parts
                     by_addends = one_by_one(
                         _to_addends, tensors, interpolation, fill_mode, fill_values, like=(2, 3, 4, 5)
@@ -110,7 +107,7 @@ def _reader(interpolation: str, fill_mode: str, fill_values: tuple[float, ...]) 
                     columns, rows = taps_of_one_channel(images, x, y, *how)
                     pixels = tf.squeeze(images, 3)
                 both = _to_coordinates(pixels, parts, upstream, columns, rows, fill_value)
-                return by_images, *(both if len(axes) == 2 else [tf.stack(both)])
+                return by_images, *(both if len(axes) > 1 else [tf.stack(both)])
 
         return read(images, *axes), gradient
 
