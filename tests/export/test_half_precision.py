@@ -34,7 +34,7 @@ def warp(picture, dtype, split, theta=THETA, fill_mode="constant", interpolation
         with grids.split_pixels():
             pixels = grids.affine_pixels(tf.constant(theta, dtype), size, size, False)
     else:
-        pixels = grids.affine_pixels(tf.constant(theta, dtype), size, size, False)
+        pixels = grids.affine_pixels(tf.constant(theta, dtype), size, size, False).added()
     sampled = sampler.gather_taps(images, pixels, interpolation, fill_mode, 0.0, index_dtype=tf.int32)
     return sampled.numpy().astype("float64")
 
