@@ -17,7 +17,7 @@ Tensor = Any
 Tap = tuple[Tensor, Tensor]  # pixel, weight
 
 # All coordinates further out than this count as this far out: beyond any image that `check_size` lets
-# through, and near enough for the float32 arithmetic of `_modulo` to stay exact, with three bits to
+# through, and near enough for the float32 arithmetic of `_wrap` to stay exact, with three bits to
 # spare.
 _FAR = 2.0**20
 
@@ -261,16 +261,6 @@ def _clip(position: Tensor, size: Tensor) -> Tensor:
     return tf.clip_by_value(position, 0, size - 1)
 
 
-def _modulo(position: Tensor, period: Tensor) -> Tensor:
-    """`position` modulo `period`, on floats alone: FLOOR_MOD is missing on GPU delegates.
-
-    Compilers turn the division by a constant into a product with its rounded reciprocal, which may
-    put a multiple of the period on the wrong side of the floor. Callers shift by a part of a pixel, so
-    that whole positions stay clear of it, or do not care.
-    """
-    return position - period * tf.floor(position / period)
-
-
 def _reflect(position: Tensor, size: Tensor) -> Tensor:
     """c b a | a b c d | d c b"""
     return _clip(_reflect_between_edges(position, size), size)
@@ -291,15 +281,18 @@ def _mirror(position: Tensor, size: Tensor) -> Tensor:
 def _nearest_period(position: Tensor, period: Tensor, shift: float) -> Tensor:
     """`position` less the multiple of `period` that brings it nearest to -shift, with all its bits.
 
-    `_modulo` brings -1e-6 to the other end of the period, where float32 no longer holds it.
+    Modulo the period -1e-6 would come to its other end, where float32 no longer holds it.
     """
     return position - period * tf.floor((position + shift) / period + 0.5)
 
 
 def _wrap(position: Tensor, size: Tensor) -> Tensor:
     """b c d | a b c d | a b c"""
-    # A quarter, so that halfway between two pixels, where nearest breaks ties, is clear of it as well.
-    return _modulo(position + 0.25, size) - 0.25
+    # Compilers turn the division by a constant into a product with its rounded reciprocal, which may put
+    # a multiple of the size on the wrong side of the floor. A quarter of a pixel keeps whole positions
+    # clear of it, and halfway between two, where nearest breaks ties. On floats alone, as FLOOR_MOD is
+    # missing on GPU delegates.
+    return position - size * tf.floor((position + 0.25) / size)
 
 
 _EXTENSIONS: dict[str, Callable] = {

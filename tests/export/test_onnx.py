@@ -74,10 +74,19 @@ def test_photograph_sizes_match_keras(tmp_path, interpolation, fill):
 
 @pytest.mark.parametrize("fill", FILLS)
 def test_cubics_of_noise_match_keras_up_to_64_pixels(tmp_path, fill):
-    # Where one bit of a coordinate is 4e-6, and noise changes by 2 a pixel. A canvas for "wrap" is three
-    # pixels wider, and beyond the 64th a bit is twice as large: up to 5.4e-6 was seen.
-    size = (61, 48) if fill == "wrap" else (64, 48)
+    # Where one bit of a coordinate is 4e-6, and noise changes by 2 a pixel. "wrap" reads the first pixel
+    # of an image behind its last, and beyond the 64th a bit is twice as large: up to 5.4e-6 was seen.
+    size = (63, 62) if fill == "wrap" else (64, 48)
     model = warp("affine", size, fill, interpolation="bicubic", output_size=size)
+    export.export_onnx(model, tmp_path / "warp.onnx")
+    assert difference(model, runner(tmp_path / "warp.onnx"), inputs(model, 33)) <= ATOL
+
+
+def test_a_high_step_at_the_border_matches_keras_up_to_64_pixels(tmp_path):
+    # From noise in [0, 1] down to -0.8 and back.
+    images, params = keras.Input((64, 48, 1), name="images"), keras.Input((6,), name="params")
+    warped = keras_stn.Warp(fill_value=-0.8, name="warped")([images, params])
+    model = keras.Model([images, params], warped)
     export.export_onnx(model, tmp_path / "warp.onnx")
     assert difference(model, runner(tmp_path / "warp.onnx"), inputs(model, 33)) <= ATOL
 
