@@ -34,6 +34,10 @@ def to_images(images, upstream, axes, columns, rows, interpolation, fill_mode):
     `axes` are the coordinates, as in `axis_taps.x_and_y`, and `columns` and `rows` their taps.
     """
     how = interpolation, fill_mode
+    if (
+        images.shape[0] == 0
+    ):  # here TensorFlow's graph optimiser divides by 0, and takes the process along
+        return tf.zeros_like(images)
     if image_by_image(images, upstream.shape):
         tensors = images, upstream, *axes
         (total,) = one_by_one(_of_images, tensors, *how, like=(0,))

@@ -91,6 +91,24 @@ def test_batch_of_none_gives_a_batch_of_none(case):
     assert outputs.shape == (0, *call(made, case.inputs).shape[1:])
 
 
+@pytest.mark.parametrize("batch", [0, None])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_step_on_a_batch_of_none_gives_no_gradients(channels, batch):
+    """In a graph that knows of the 0, TensorFlow's optimiser once divided by it: the process died."""
+    layer = Warp("affine")
+
+    @tf.function(input_signature=[tf.TensorSpec([batch, 7, 5, channels]), tf.TensorSpec([batch, 6])])
+    def gradients(images, params):
+        with tf.GradientTape() as tape:
+            tape.watch([images, params])
+            loss = tf.reduce_sum(layer([images, params]))
+        return tape.gradient(loss, [images, params])
+
+    by_images, by_params = gradients(tf.zeros((0, 7, 5, channels)), tf.zeros((0, 6)))
+    assert by_images.shape == (0, 7, 5, channels)
+    assert by_params.shape == (0, 6)
+
+
 @pytest.mark.parametrize("case", SOME + METHODS, ids=str)
 def test_batch_of_one_gives_the_first_of_two(case):
     made = case.built()

@@ -71,6 +71,21 @@ def test_bad_params_give_finite_images_and_touch_no_other(family, interpolation,
         assert np.array_equal(have[::2], want[::2])
 
 
+@pytest.mark.parametrize("run", [run_eagerly, run_in_graph, run_in_xla])
+@pytest.mark.parametrize("family", keras_stn.transforms.FAMILIES)
+def test_params_that_are_not_finite_put_the_middle_row_and_column_outside_as_well(family, run):
+    """There a slope is multiplied by 0, which of a number would make a coordinate of the image."""
+    layer = keras_stn.Warp(family, (5, 3), fill_value=9.0)
+    identity = np.float32(layer.transform.identity_params)
+    cases = list(itertools.product((np.nan, np.inf, -np.inf), range(len(identity))))
+    params = np.tile(identity, (len(cases), 1))
+    for image, (bad, column) in enumerate(cases):
+        params[image, column] = bad
+    warped = run(layer)([pictures(len(cases)), params]).numpy()
+    for case, image in zip(cases, warped, strict=True):
+        assert np.all(image == 9), case
+
+
 @modes
 @kernels
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
