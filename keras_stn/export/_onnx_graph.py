@@ -14,7 +14,8 @@ def simplify(model: Any) -> Any:
     """`model` with fewer nodes. Its outputs keep their names and, but for a bias, every bit."""
     import onnx
 
-    for rewrite in (_fix_shapes, _fuse_clips, _fuse_dense, _drop_moves, _flatten_as_it_lies):
+    rewrites = _fix_scales, _fix_shapes, _fuse_clips, _fuse_dense, _drop_moves, _flatten_as_it_lies
+    for rewrite in rewrites:
         model = onnx.shape_inference.infer_shapes(model)
         rewrite(model.graph)
         _drop_unused(model.graph)
@@ -39,7 +40,9 @@ class _View:
         self.graph = graph
         self.maker = {name: node for node in graph.node for name in node.output}
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
-        self.outputs = {value.name for value in graph.output}
+        inside = (_reads(inner) for node in graph.node for inner in _graphs(node))
+        # What is read elsewhere: by who runs the graph, and by the graphs of branches and loops.
+        self.outputs = {value.name for value in graph.output}.union(*inside)
         self._array = numpy_helper.to_array
         self._info = {v.name: v for v in (*graph.input, *graph.value_info, *graph.output)}
 
@@ -74,6 +77,34 @@ class _View:
         self.graph.initializer.append(tensor)
         self.constants[name] = tensor
         return name
+
+
+def _graphs(node: Node) -> list[Graph]:
+    """The branches or the body of a node that has such."""
+    return [graph for a in node.attribute for graph in ([a.g] if a.HasField("g") else a.graphs)]
+
+
+def _reads(graph: Graph) -> set[str]:
+    """All names that are read in a graph or in one within it, some of them from the graph around it."""
+    nodes = [names for node in graph.node for names in (node.input, *map(_reads, _graphs(node)))]
+    return {value.name for value in graph.output}.union(*nodes)
+
+
+def _fix_scales(graph: Graph) -> None:
+    """A Resize by 224 / 41 in float32 would give 223 pixels of 41, for ONNX rounds the product down."""
+    view = _View(graph)
+    for node in graph.node:
+        by_scales = node.op_type == "Resize" and len(node.input) == 3
+        scales = view.constant(node.input[2]) if by_scales else None
+        if scales is None:
+            continue
+        fixed = scales.copy()
+        for axis, size in enumerate(view.shape(node.input[0]) or ()):
+            if isinstance(size, int):
+                while size * float(fixed[axis]) < round(size * float(scales[axis])):
+                    fixed[axis] = np.nextafter(fixed[axis], np.float32(np.inf))
+        if not np.array_equal(fixed, scales):
+            node.input[2] = view.add_constant(fixed, node.output[0])
 
 
 def _fix_shapes(graph: Graph) -> None:
@@ -132,7 +163,9 @@ def _fuse_dense(graph: Graph) -> None:
         if product is None or node.input[1] not in view.constants or bias is None or len(bias) != 1:
             continue
         left, right = view.shape(product.input[0]), view.shape(product.input[1])
-        if left is not None and right is not None and len(left) == len(right) == 2:
+        if left is None or right is None or not len(left) == len(right) == 2:
+            continue
+        if bias[0] in (1, right[1]):  # a product of one column would become as long as the bias
             node.op_type = "Gemm"
             node.input[:] = [*product.input, node.input[1]]
 
@@ -222,7 +255,7 @@ def _drop_unused(graph: Graph) -> None:
     for node in reversed(graph.node):
         if needed & set(node.output):
             kept.append(node)
-            needed |= set(node.input)
+            needed.update(node.input, *map(_reads, _graphs(node)))
     nodes = list(reversed(kept))
     del graph.node[:]
     graph.node.extend(nodes)

@@ -30,7 +30,6 @@ from common import (
 
 import keras_stn
 from keras_stn import export, transforms
-from keras_stn.export import _onnx_graph
 
 
 def session(path):
@@ -406,42 +405,3 @@ def test_missing_extra_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else True)
     with pytest.raises(ImportError, match=r'needs tf2onnx: pip install "keras-stn\[export\]"'):
         export.export_onnx(warp(), tmp_path / "warp.onnx")
-
-
-# --- The rewrites ----------------------------------------------------------------------------------
-
-
-def test_rewrites_keep_the_numbers_of_a_convolutional_network(tmp_path):
-    """Every rewrite meets its pattern: clips, dense layers, flattened images, unknown batches."""
-    images = keras.Input((9, 12, 3), name="images")
-    x = keras.layers.Conv2D(5, 3, activation="relu6")(images)
-    flat = keras.layers.Flatten()(x)
-    twice = keras.layers.concatenate([flat, keras.layers.Flatten()(x)])  # flattened and not only dense
-    x = keras.layers.Reshape((7, 10, 5))(keras.layers.Dense(350)(flat))
-    x = keras.layers.AveragePooling2D(1)(keras.layers.Reshape((10, 7, 5))(x))
-    model = keras.Model(images, [keras.layers.Dense(4)(keras.layers.Flatten()(x)), twice])
-    for weight in model.weights:
-        weight.assign_add(np.linspace(0, 0.01, weight.shape.num_elements()).reshape(weight.shape))
-    report = export.export_onnx(model, tmp_path / "model.onnx")
-    assert report.max_error <= 1e-5  # dense layers add up in another order
-    assert report.ops["Gemm"] == 2
-    assert "Shape" not in report.ops
-    assert "AveragePool" not in report.ops
-
-
-def test_reshape_to_unknown_sizes_is_left_alone():
-    """(batch, n) from two sizes of the graph: neither may become -1."""
-    graph = onnx.parser.parse_model(
-        """<ir_version: 8, opset_import: ["": 18]>
-        g (float[a, b, 2] x) => (float[c, d] y) <int64[1] zero = {0}, int64[1] one = {1},
-            int64[1] two = {2}> {
-            s = Shape(x)
-            m = Gather(s, zero)
-            n = Gather(s, one)
-            k = Mul(n, two)
-            t = Concat<axis = 0>(m, k)
-            y = Reshape(x, t)
-        }"""
-    )
-    ops = [node.op_type for node in _onnx_graph.simplify(graph).graph.node]
-    assert ops == ["Shape", "Gather", "Gather", "Mul", "Concat", "Reshape"]
