@@ -156,8 +156,8 @@ def base_grid(output_size: tuple[Size, Size], align_corners: bool, dtype: tf.DTy
     return tf.stack([x, y], axis=-1)  # (height, width, 2)
 
 
-def _apply(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor | None = None) -> Sum:
-    """`theta` (2, batch, 1, 3) on the grid of two axes, from the point `middle` on: x and y.
+def _apply(theta: Tensor, xs: Tensor, ys: Tensor, first: Tensor | None = None) -> Sum:
+    """`theta` (2, batch, 1, 3) on the grid of two axes, counted from the point `first`: x and y.
 
     Written with products and sums of the axes, and not as a matmul with a (h * w, 3) grid: that grid
     would be a constant of O(h * w) in every exported file, and on a GPU the matmul would run on
@@ -165,9 +165,10 @@ def _apply(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor | None = None) 
     half the operations, which counts where each costs a dispatch and 150 bytes of file.
     """
     to_x, to_y, offset = tf.split(theta, 3, axis=3)  # (2, batch, 1, 1) each
-    if middle is not None:
-        offset = rounded(offset) + middle
-    # The reshape also keeps TensorFlow's graph optimiser from regrouping the sum, for other roundings.
+    # The difference and the reshape also keep TensorFlow's graph optimiser from regrouping the sum: for
+    # other roundings, and out of the reach of XLA.
+    if first is not None:
+        offset = rounded(offset) - first
     of_rows = tf.reshape(rounded(to_y * ys) + offset, (2, -1, tf.size(ys), 1))  # (2, batch, height, 1)
     return Sum(rounded(to_x * xs), of_rows)
 
@@ -197,25 +198,25 @@ def affine_pixels(
     coordinates are exact.
     """
     height, width = output_size
-    scale, middle = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
+    scale, first = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
     xs, ys = steps(width, theta.dtype), steps(height, theta.dtype)
     scaled = _rows(theta) * tf.reshape(scale, (2, 1, 1, 3))
     apply = _apply_split if _split.get() else _apply
-    return apply(scaled, xs, ys, tf.reshape(middle, (2, 1, 1, 1)))
+    return apply(scaled, xs, ys, tf.reshape(first, (2, 1, 1, 1)))
 
 
-def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, middle: Tensor) -> Split:
-    """`_apply(theta, xs, ys, middle)`, with what takes many bits done on the axes alone."""
+def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, first: Tensor) -> Split:
+    """`_apply(theta, xs, ys, first)`, with what takes many bits done on the axes alone."""
     to_x, to_y, offset = tf.split(theta, 3, axis=3)
     whole, rest = _product(to_y, ys)
-    for term in (offset, middle):
+    for term in (offset, -first):
         whole, rest = whole + tf.floor(term), rest + (term - tf.floor(term))
     rows = (2, -1, tf.size(ys), 1)
     column_whole, column_rest = _product(to_x, xs)
     whole, rest = column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows)
     # In float32 this is what Keras reads, and what the split differs by is rounding: the same bits are
     # worth more. In float16 it is off by up to a quarter of a pixel, which `rest` makes good.
-    plain = _apply(theta, xs, ys, middle).added()
+    plain = _apply(theta, xs, ys, first).added()
     floor, zero = tf.floor(plain), tf.zeros((), theta.dtype)
     fraction = plain - floor
     error = (whole - floor) + (rest - fraction)
@@ -247,10 +248,10 @@ def axis_aligned_pixels(
 ) -> tuple[Tensor, Tensor]:
     """`affine_pixels` of a theta that keeps the axes apart: x (batch, 1, w) and y (batch, h, 1)."""
     height, width = output_size
-    scale, middle = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
+    scale, first = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
     scaled = tf.reshape(tf.reshape(theta, (-1, 6)) * scale, (-1, 6, 1))
     to_x, _, x, _, to_y, y = tf.split(scaled, 6, axis=1)  # (batch, 1, 1) each
-    x, y = (rounded(offset) + centre for offset, centre in zip((x, y), tf.unstack(middle), strict=True))
+    x, y = (rounded(offset) - start for offset, start in zip((x, y), tf.unstack(first), strict=True))
     ys = tf.reshape(steps(height, theta.dtype), (-1, 1))
     return rounded(to_x * steps(width, theta.dtype)) + x, rounded(to_y * ys) + y
 
@@ -261,15 +262,18 @@ def _to_pixel_theta(
     align_corners: bool,
     dtype: tf.DType,
 ) -> tuple[Tensor, Tensor]:
-    """A factor for each entry of theta, and the middle (x, y): for a map of `steps` to pixels."""
+    """For a map of `steps` to pixels: a factor for each entry of theta, and where the first pixel lies.
+
+    With the factors theta counts pixels from the middle of the image, as the second result (x, y) does.
+    """
     height, width = output_size
     targets = [_divisor(size, align_corners, dtype) for size in (width, height)]
-    scale, middle = [], []  # of the rows of theta: x, y
+    scale, first = [], []  # of the rows of theta: x, y
     for size in reversed(source_size):
         source = span(size, align_corners, dtype)
         scale += [*(_half_ratio(source, target) for target in targets), source / 2]
-        middle.append(_number(size - 1, dtype) / 2)
-    return vector(scale, dtype), vector(middle, dtype)
+        first.append(-_number(size - 1, dtype) / 2)
+    return vector(scale, dtype), vector(first, dtype)
 
 
 def vector(entries: list[Any], dtype: tf.DType) -> Tensor:

@@ -34,9 +34,7 @@ def to_images(images, upstream, axes, columns, rows, interpolation, fill_mode):
     `axes` are the coordinates, as in `axis_taps.x_and_y`, and `columns` and `rows` their taps.
     """
     how = interpolation, fill_mode
-    if (
-        images.shape[0] == 0
-    ):  # here TensorFlow's graph optimiser divides by 0, and takes the process along
+    if images.shape[0] == 0:  # TensorFlow's graph optimiser would divide by 0: the process dies
         return tf.zeros_like(images)
     if image_by_image(images, upstream.shape):
         tensors = images, upstream, *axes
