@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     # All that can be wrong with the arguments and the installation, before the minutes of training.
     try:
         _checks.require("the demo", "demo", "matplotlib")
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        _make_writable(arguments.out)
         digits = demo.load_digits(arguments.data, arguments.seed)
     except (ImportError, OSError, ValueError) as error:
         return _fail("demo", error)
@@ -111,6 +112,8 @@ def _export(arguments: argparse.Namespace) -> int:
             flags = {"quantization": "--quantize", "batch_size": "--batch-size"}
             odd = ", ".join(flags.get(name, f"--{name}") for name in sorted(set(given) - takes))
             raise ValueError(f"--to {arguments.to} must come without {odd}.")
+        if arguments.output.exists() and arguments.output.samefile(arguments.model):
+            raise ValueError("--output must be another file than the model.")
         with console.status(f"reading {escape(str(arguments.model))}"), _quiet.no_stderr():
             model = keras.saving.load_model(arguments.model, compile=False)
         if arguments.data is not None:
@@ -178,7 +181,7 @@ def _add_benchmark(commands) -> None:
 def _benchmark(arguments: argparse.Namespace) -> int:
     console = Console()
     try:
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        _make_writable(arguments.out)
     except OSError as error:
         return _fail("benchmark", error)
     measured = []
@@ -214,6 +217,12 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 def _fail(command: str, error: Any) -> int:
     print(f"keras-stn {command}: error: {error}", file=sys.stderr)
     return 2
+
+
+def _make_writable(folder: Path) -> None:
+    """Raise an OSError unless files can be written to `folder`, before the minutes of work for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def _positive(text: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import keras_stn
-from keras_stn import cli, demo
+from keras_stn import benchmark, cli, demo
 
 
 @pytest.fixture
@@ -86,6 +86,27 @@ def test_out_that_is_a_file_is_one_line_before_any_training(npz, monkeypatch, ca
     assert cli.main(["demo", "--data", npz, "--out", npz]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "digits.npz" in line
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self").exists(), reason="needs a folder that refuses root")
+@pytest.mark.parametrize("command", ["demo", "benchmark"])
+def test_out_that_refuses_files_is_one_line_before_any_work(command, npz, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "run", None)
+    monkeypatch.setattr(benchmark, "rows", None)
+    data = ["--data", npz] if command == "demo" else []
+    assert cli.main([command, *data, "--out", "/proc"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"keras-stn {command}: error:")
+    assert "/proc" in line
+
+
+def test_export_over_the_model_itself_is_refused(tmp_path, capsys):
+    path = tmp_path / "model.keras"
+    keras.Sequential([keras.Input((8, 12, 1)), keras_stn.SpatialTransformer("dense")]).save(path)
+    before = path.read_bytes()
+    assert cli.main(["export", str(path), "--to", "tflite", "-o", str(path)]) == 2
+    assert "--output must be another file than the model" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_missing_matplotlib_is_told_before_any_training(npz, tmp_path, monkeypatch, capsys):

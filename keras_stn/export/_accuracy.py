@@ -70,6 +70,9 @@ def compare(
     """
     expected: dict[str, list] = {name: [] for name in signature.outputs}
     actual: dict[str, list] = {name: [] for name in signature.outputs}
+    sides = [side for array in arrays if array.ndim >= 4 for side in array.shape[1:-1]]
+    uses = [use._replace(size=use.size or max(sides, default=0)) for use in uses]
+    epsilon = max([_epsilon(use.dtype) for use in uses], default=0.0)
     fixed = any(spec.shape[0] for spec in signature.specs)
     for size in (_BATCH,) if fixed else (1, _BATCH):
         for batch in _trace.batches(arrays, signature.specs, size):
@@ -80,12 +83,17 @@ def compare(
                     raise ValueError(
                         f"model must give numbers for {runtime}. Received: strings in {name!r}."
                     )
-                expected[name].append(tf.cast(truths[name], tf.float64).numpy())
-                actual[name].append(np.asarray(outputs[name], "float64"))
+                expected[name].append(np.ravel(tf.cast(truths[name], tf.float64)))
+                actual[name].append(np.ravel(outputs[name]).astype("float64"))
+                epsilon = max(epsilon, _epsilon(truths[name].dtype))
     accuracy, findings = {}, []
     for name in signature.outputs:
         truth, answer = np.concatenate(expected[name]), np.concatenate(actual[name])
-        bound = allowed(truth, uses) if max_error is None else max_error
+        if truth.size and not np.isfinite(truth).any():
+            raise ValueError(
+                f"samples must be such that Keras gives finite numbers. Received: none in {name!r}."
+            )
+        bound = allowed(truth, uses, epsilon) if max_error is None else max_error
         if min_psnr is None:
             answer, ties = _without_ties(truth, answer, bound, uses)
             if ties:
@@ -106,16 +114,21 @@ def compare(
     return accuracy, findings
 
 
-def allowed(expected: np.ndarray, uses: list[Use]) -> float:
-    """The largest error of float32 that is nothing but rounding.
+def allowed(expected: np.ndarray, uses: list[Use], epsilon: float) -> float:
+    """The largest error that is nothing but rounding, in floats of which `epsilon` is the step at 1.
 
-    1e-5 where no side of an image exceeds 64 pixels, 6e-5 up to 224 and more in proportion above, times
-    the largest value where that exceeds 1. Twice what the sampler itself was measured at, for params
-    that are predicted add their own rounding.
+    In float32 1e-5 where no side of an image exceeds 64 pixels, 6e-5 up to 224 and more in proportion
+    above, times the largest value where that exceeds 1. Twice what the sampler itself was measured at,
+    for params that are predicted add their own rounding.
     """
     size = max((use.size for use in uses), default=0)
     error = 1e-5 if size <= 64 else 6e-5 * max(1.0, size / 224)
+    error *= max(1.0, epsilon / _epsilon(tf.float32))
     return error * max(1.0, float(np.abs(expected).max(initial=0.0, where=np.isfinite(expected))))
+
+
+def _epsilon(dtype: tf.DType) -> float:
+    return float(np.spacing(np.ones((), dtype.as_numpy_dtype))) if dtype.is_floating else 0.0
 
 
 def _without_ties(

@@ -18,6 +18,7 @@ class Use(NamedTuple):
 
     interpolation: str
     size: int  # the longest side of its images, 0 if unknown
+    dtype: tf.DType
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def in_form(form: Callable) -> Iterator[list[Use]]:
 
     def stand_in(images, coordinates, interpolation, *rest):
         size = max((side for side in images.shape[1:3] if side is not None), default=0)
-        uses.append(Use(interpolation, size))
+        uses.append(Use(interpolation, size, images.dtype))
         return form(images, coordinates, interpolation, *rest)
 
     with sampler.replaced_by(stand_in):

@@ -108,8 +108,10 @@ def unique(names: list[str]) -> list[str]:
 def random_inputs(specs: tuple[tf.TensorSpec, ...], batch: int = 3) -> list[np.ndarray]:
     """One batch for `specs`, in [0, 1), always the same; 32 stands for unknown sizes.
 
-    What has the rank of images is smooth over eight pixels, as pictures are: on noise, the last bit of a
-    predicted coordinate makes a difference of 7e-6 at 40 pixels, to any two ways of adding floats.
+    Images of whole numbers are in [0, 255] or as far as their dtype goes, other whole numbers are 0,
+    which every embedding and table has. Images are smooth over eight pixels, as pictures are: on noise,
+    the last bit of a predicted coordinate makes a difference of 7e-6 at 40 pixels, to any two ways of
+    adding floats.
     """
     rng = np.random.default_rng(0)
     arrays = []
@@ -120,14 +122,20 @@ def random_inputs(specs: tuple[tf.TensorSpec, ...], batch: int = 3) -> list[np.n
                 shifts = range(min(8, array.shape[axis]))
                 array = np.mean([np.roll(array, shift, axis) for shift in shifts], axis=0)
             array = (array - array.min()) / (np.ptp(array) + 1e-3)
-        arrays.append(array.astype(spec.dtype.as_numpy_dtype))
+            if spec.dtype.is_integer:
+                array *= min(256, spec.dtype.max + 1)
+        arrays.append(
+            (array > 0.5) if spec.dtype == tf.bool else array.astype(spec.dtype.as_numpy_dtype)
+        )
     return arrays
 
 
-def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.ndarray]:
+def sample_inputs(
+    samples: Any, specs: tuple[tf.TensorSpec, ...], argument: str = "samples"
+) -> list[np.ndarray]:
     """`samples`, an array or a list or dictionary of arrays, in the order and dtypes of `specs`.
 
-    Any number of examples, whatever the batch of the specs.
+    Any number of examples, whatever the batch of the specs. `argument` is what errors call them.
     """
     if samples is None:
         if any(spec.dtype == tf.string for spec in specs):
@@ -140,7 +148,7 @@ def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.nda
         names = [spec.name for spec in specs]
         if set(samples) != set(names):
             raise ValueError(
-                f"samples must have the names of the inputs, {names}. Received: {sorted(samples)}."
+                f"{argument} must have the names of the inputs, {names}. Received: {sorted(samples)}."
             )
         samples = [samples[name] for name in names]
     elif not isinstance(samples, (list, tuple)):
@@ -158,7 +166,7 @@ def sample_inputs(samples: Any, specs: tuple[tf.TensorSpec, ...]) -> list[np.nda
     if not fits:
         expected = {spec.name: tuple(spec.shape) for spec in specs}
         raise ValueError(
-            f"samples must be one array for each input, of shapes {expected}. "
+            f"{argument} must be one array for each input, of shapes {expected}. "
             f"Received: shapes {[array.shape for array in arrays]}."
         )
     return [array.astype(spec.dtype.as_numpy_dtype) for spec, array in zip(specs, arrays, strict=True)]

@@ -74,9 +74,8 @@ def write(model: keras.Model, function: Any, folder: Path) -> None:
     signatures = {"serving_default": function.get_concrete_function()}
     try:
         tf.saved_model.save(served, str(folder), signatures)
-    except ValueError as error:
-        if "argument names" in str(error):
-            _check_names([spec.name for spec in function.input_signature])
+    except (TypeError, ValueError):
+        _check_names([spec.name for spec in function.input_signature])
         raise
     except AssertionError:
         # A layer with a lookup table. Keras' archive finds those, but writes all weights twice.
@@ -92,7 +91,7 @@ def _check_names(names: list[str]) -> None:
     if not plain or len({name.lower() for name in names}) < len(names):
         raise ValueError(
             "model must have inputs whose names are letters, digits and underscores, a letter first, "
-            f"with no two alike but for case. Received: {names}."
+            f"with no two alike but for case, and none of them 'self'. Received: {names}."
         )
 
 
@@ -121,10 +120,18 @@ def _compare(
 ) -> dict[str, _accuracy.Accuracy]:
     """The accuracy of each output: the loaded graph beside the same graph of the live model."""
     with _samplers.in_form(sampler.gather_taps):  # not compiled, for compilers round differently
-        live = _trace.traced(signature)(*map(tf.convert_to_tensor, arrays))
+        live = _trace.traced(signature)
     loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
-    served = loaded.serve(*map(tf.convert_to_tensor, arrays))
-    accuracy = {name: _accuracy.measure(live[name], served[name]) for name in signature.outputs}
+    pairs: dict[str, list] = {name: [] for name in signature.outputs}
+    for batch in _trace.batches(arrays, signature.specs, len(arrays[0])):
+        tensors = [tf.convert_to_tensor(array) for array in batch]
+        expected, served = live(*tensors), loaded.serve(*tensors)
+        for name, pair in pairs.items():
+            pair.append([np.ravel(expected[name]), np.ravel(served[name])])
+    accuracy = {
+        name: _accuracy.measure(*map(np.concatenate, zip(*pair, strict=True)))
+        for name, pair in pairs.items()
+    }
     for name, (error, _) in accuracy.items():
         if error != 0:
             raise ValueError(

@@ -54,8 +54,9 @@ def export_tflite(
             "dynamic". Samplers, and the params they follow, stay in float32 in each: in 8 bits a
             coordinate would have 256 places in the whole image.
         representative_dataset: Images as the model will see them, a hundred or so, from which
-            `quantization="int8"` learns the range of each activation: in the form of `samples`, or a
-            function that returns an iterable of such, as TensorFlow has it.
+            `quantization="int8"` learns the range of each activation: in the form of `samples`, a
+            tf.data.Dataset of such, or a function that returns an iterable of them, as TensorFlow has
+            it.
         batch_size: The batch of the file. `None`: any, unless the model fixes it; but 1 for
             `target="gpu"`, which takes no open sizes.
         target: `"cpu"`: fastest in the interpreter. `"gpu"`: also accepted whole by the LiteRT GPU
@@ -159,9 +160,13 @@ def _calibration(
                 "as the model will see them. Received: representative_dataset=None."
             )
         return None
-    if not callable(dataset):
-        return _trace.sample_inputs(dataset, signature.specs)
-    steps = [_trace.sample_inputs(step, signature.specs) for step in dataset()]
+    name = "representative_dataset"
+    if not callable(dataset) and not isinstance(dataset, tf.data.Dataset):
+        return _trace.sample_inputs(dataset, signature.specs, name)
+    steps = dataset() if callable(dataset) else dataset
+    steps = [_trace.sample_inputs(step, signature.specs, name) for step in steps]
+    if not steps:
+        raise ValueError(f"{name} must hold examples. Received: none.")
     return [np.concatenate(arrays) for arrays in zip(*steps, strict=True)]
 
 
@@ -215,7 +220,10 @@ def _with_own_outputs(signature: _trace.Signature) -> _trace.Signature:
 
     def call(*tensors):
         outputs = signature.call(*tensors)
-        return {name: tf.minimum(value, value.dtype.max) for name, value in outputs.items()}
+        return {
+            name: value if value.dtype.is_bool else tf.minimum(value, value.dtype.max)
+            for name, value in outputs.items()
+        }
 
     return dataclasses.replace(signature, call=call)
 

@@ -262,6 +262,20 @@ def test_names_are_those_of_the_model(tmp_path):
     assert report.max_error <= ATOL
 
 
+def test_an_input_whose_name_no_function_can_have_is_named(tmp_path):
+    images = keras.Input((8, 12, 1), name="self")
+    model = keras.Model(images, keras_stn.SpatialTransformer("dense")(images))
+    with raises("none of them 'self'", r"Received: \['self'\]"):
+        export.export_tflite(model, tmp_path / "m.tflite")
+
+
+def test_a_truth_value_is_an_output_for_the_gpu_as_well(tmp_path):
+    images = keras.Input((8, 12, 1))
+    bright = keras.ops.mean(keras_stn.SpatialTransformer("dense")(images), axis=(1, 2, 3)) > 0.5
+    report = export.export_tflite(keras.Model(images, bright), tmp_path / "m.tflite", target="gpu")
+    assert report.max_error == 0
+
+
 def test_transformers_in_a_row_and_channels_first_export(tmp_path):
     model = keras.Sequential(
         [

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import lite, raises
+from common import lite, raises, warp
 
 from keras_stn import demo, export, sampler
 from keras_stn.export import _accuracy, _flatbuffer, _litert, _trace, tflite
@@ -138,6 +138,31 @@ def test_representative_dataset_may_be_a_function(model, digits):
     for data in (lambda: ([image[None]] for image in learn[:20]), {name: learn[:20]}, learn[:20]):
         (images,) = tflite._calibration("int8", data, signature)
         assert np.array_equal(images, learn[:20])
+
+
+def test_representative_dataset_may_be_a_tf_data_dataset(model, digits, tmp_path):
+    learn, test, _ = digits
+    dataset = tf.data.Dataset.from_tensor_slices(learn).batch(30)
+    for name, data in {"arrays": learn, "dataset": dataset}.items():
+        export.export_tflite(
+            model, tmp_path / name, quantization="int8", representative_dataset=data, samples=test[:9]
+        )
+    assert (tmp_path / "dataset").read_bytes() == (tmp_path / "arrays").read_bytes()
+
+
+@pytest.mark.parametrize("dataset", [np.zeros((3, 4)), lambda: [np.zeros((3, 4))], list])
+def test_errors_name_the_representative_dataset(model, dataset, tmp_path):
+    with raises("representative_dataset must", "Received: "):
+        export.export_tflite(model, tmp_path / "m", quantization="int8", representative_dataset=dataset)
+
+
+def test_a_sampler_alone_stays_as_it_is_in_int8(tmp_path):
+    model = warp("affine", (6, 7))
+    data = [np.random.default_rng(0).random((5, *tensor.shape[1:])) for tensor in model.inputs]
+    report = export.export_tflite(
+        model, tmp_path / "m", quantization="int8", representative_dataset=data
+    )
+    assert report.max_error <= 5e-6
 
 
 def test_all_of_a_model_in_int8_collapses_and_is_found(model, digits, truth, tmp_path):
