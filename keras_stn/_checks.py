@@ -8,6 +8,8 @@ import difflib
 import importlib.util
 import math
 import numbers
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,6 +17,19 @@ import numpy as np
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
+
+# What `np.load` and its arrays raise for a file that is not there, no .npz (AttributeError: an .npy, up
+# to Python 3.10), damaged, of pickles, or without the array.
+NO_NPZ = (
+    OSError,
+    LookupError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 # What PyTorch, ONNX, NumPy, SciPy and OpenCV call the same things. NumPy's pad mode "reflect" is
 # Keras' "mirror"; it cannot be caught here, because the word is also Keras' own.

@@ -115,7 +115,7 @@ def _export(arguments: argparse.Namespace) -> int:
         if arguments.output.exists() and arguments.output.samefile(arguments.model):
             raise ValueError("--output must be another file than the model.")
         with console.status(f"reading {escape(str(arguments.model))}"), _quiet.no_stderr():
-            model = keras.saving.load_model(arguments.model, compile=False)
+            model = _load(arguments.model)
         if arguments.data is not None:
             given["samples"] = samples.load(arguments.data, model)
         if arguments.quantization == "int8":
@@ -126,6 +126,18 @@ def _export(arguments: argparse.Namespace) -> int:
         return _fail("export", error)
     console.print(report)
     return 0
+
+
+def _load(path: Path) -> keras.Model:
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except (ImportError, OSError, TypeError, ValueError):
+        raise  # Keras says what is wrong
+    except Exception as error:  # of a zip without a model in it: KeyError
+        raise ValueError(
+            f"model must be a file that Keras has saved. Received: {str(path)!r}, where Keras raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _add_inspect(commands) -> None:

@@ -15,7 +15,6 @@ import io
 import math
 import socket
 import time
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,8 +92,7 @@ def _read(data: str) -> tuple[np.ndarray, ...]:
     try:
         with np.load(data) as file:
             arrays = tuple(file[name] for name in _ARRAYS)
-    # What NumPy raises for: no file, no zip, a missing array, pickles, a broken zip, an .npy file.
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except _checks.NO_NPZ as error:
         raise _bad_data(data, f"{type(error).__name__}: {error}") from error
     for images, labels in (arrays[:2], arrays[2:]):
         if images.shape[1:] != (_DIGIT, _DIGIT) or images.dtype != np.uint8 or len(images) == 0:

@@ -178,6 +178,14 @@ def test_export_says_what_is_wrong_and_writes_nothing(arguments, message, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_zip_without_a_model_is_one_line(tmp_path, capsys):
+    path = tmp_path / "samples.keras"
+    with open(path, "wb") as file:
+        np.savez(file, images=np.zeros(3))
+    assert cli.main(["export", str(path), "--to", "tflite", "-o", str(tmp_path / "out")]) == 2
+    assert "model must be a file that Keras has saved" in capsys.readouterr().err
+
+
 def test_inspect_prints_ends_ops_and_verdicts(capsys):
     assert cli.main(["inspect", DIGITS.replace(".keras", "_int8.tflite")]) == 0
     printed = capsys.readouterr().out

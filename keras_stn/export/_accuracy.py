@@ -1,6 +1,7 @@
 """How far a file may be from Keras, and how far it is."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,8 +77,9 @@ def compare(
     fixed = any(spec.shape[0] for spec in signature.specs)
     for size in (_BATCH,) if fixed else (1, _BATCH):
         for batch in _trace.batches(arrays, signature.specs, size):
-            outputs = run(_trace.named(batch, signature.specs))
-            truths = signature.call(*map(tf.convert_to_tensor, batch))
+            with running(runtime):
+                truths = signature.call(*map(tf.convert_to_tensor, batch))
+                outputs = run(_trace.named(batch, signature.specs))
             for name in signature.outputs:
                 if truths[name].dtype == tf.string:
                     raise ValueError(
@@ -112,6 +114,21 @@ def compare(
                 f"Received: {psnr:.1f} dB in {name!r}."
             )
     return accuracy, findings
+
+
+@contextlib.contextmanager
+def running(runtime: str) -> Iterator[None]:
+    """Within this context a model runs on samples, in Keras and `runtime`; what they raise is one error.
+
+    Each has classes of its own for that, some of them RuntimeError.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            f"samples must be what the model runs on, in Keras and in {runtime}; nothing was written. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
 
 
 def allowed(expected: np.ndarray, uses: list[Use], epsilon: float) -> float:

@@ -1,13 +1,15 @@
 """The graph of a TFLite file, read for rules: operators and their tensors."""
 
+import contextlib
 import dataclasses
 import functools
 import re
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_QUANTIZED = {"INT8", "UINT8", "INT16", "INT4"}
+_QUANTIZED = {"INT8", "UINT8", "INT4"}
 
 
 @dataclasses.dataclass
@@ -20,7 +22,7 @@ class Tensor:
     signature: tuple[int, ...]  # the shape, with -1 where a size is known only when it runs
     dtype: str  # as the schema spells it: "FLOAT32", "INT32"
     constant: bool
-    quantized: bool  # numbers of 8 or 16 bits that stand for others
+    quantized: bool  # numbers of at most 8 bits that stand for others
     producer: "Operator | None" = None
 
     @property
@@ -49,16 +51,34 @@ class Operator:
 def read(path: Any) -> bytes:
     """The bytes of a TFLite file."""
     try:
-        return Path(path).read_bytes()
+        content = Path(path).read_bytes()
     except OSError as error:
         raise ValueError(
             f"path must be a TFLite file. Received: path={str(path)!r} ({error})."
         ) from error
+    if content[4:8] != b"TFL3":
+        raise ValueError(
+            f"path must be a TFLite file. Received: path={str(path)!r}, which is something else."
+        )
+    return content
 
 
-def operators(content: bytes, path: str = "") -> list[Operator]:
+@contextlib.contextmanager
+def whole(path: Any) -> Iterator[None]:
+    """Say so if the file that is read within this context is damaged."""
+    try:
+        yield
+    # Offsets that lead nowhere, and numbers that name nothing.
+    except (struct.error, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise ValueError(
+            f"path must be a whole TFLite file. Received: path={str(path)!r}, of which a part is "
+            "missing or damaged."
+        ) from error
+
+
+def operators(content: bytes) -> list[Operator]:
     """All operators of a TFLite file, subgraph by subgraph, in the order in which they run."""
-    model, schema = _read(content, path)
+    model, schema = _read(content)
     codes = [_op_name(code, schema) for code in model.operatorCodes]
     result = []
     for graph in model.subgraphs:
@@ -94,19 +114,10 @@ def constant_bytes(content: bytes) -> int:
     return sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
 
 
-def _read(content: bytes, path: str = "") -> tuple[Any, Any]:
+def _read(content: bytes) -> tuple[Any, Any]:
     from ai_edge_litert import schema_py_generated as schema
 
-    if content[4:8] != b"TFL3":
-        raise ValueError(
-            f"path must be a TFLite file. Received: path={path!r}, which is something else."
-        )
-    try:
-        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
-    except (struct.error, IndexError, TypeError, ValueError) as error:  # offsets that lead nowhere
-        raise ValueError(
-            f"path must be a whole TFLite file. Received: path={path!r}, of which a part is missing."
-        ) from error
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
 
 
 def without_scope(content: bytes, scope: str) -> bytes:

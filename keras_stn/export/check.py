@@ -66,6 +66,10 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         | `rank` | gpu | a tensor of rank 5 or more |
         | `dynamic-shape` | gpu, micro | a size that is not known before the run |
         | `matmul-broadcast` | gpu | batches of different size: compiles, and is silently wrong |
+        | `conv-groups` | gpu | groups of channels not in fours: compiles, and is silently wrong |
+        | `same-input-twice` | gpu | one tensor as both inputs, but to ADD, MUL or CONCATENATION |
+        | `hybrid` | micro | weights of 8 bits beside activations in float |
+        | `float16-weights` | micro | weights in float16, which become float32 as it runs |
         | `int8-sampler` | all | coordinates in 8 bits: 256 places in the whole image |
 
     Raises:
@@ -87,13 +91,14 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
     for runtime in wanted:
         _checks.one_of("runtimes", runtime, RUNTIMES)
     content = _flatbuffer.read(path)
-    return check(content, wanted, str(path))
+    with _flatbuffer.whole(path):
+        return check(content, wanted)
 
 
-def check(content: bytes, runtimes: tuple[str, ...] = RUNTIMES, path: str = "") -> list[Finding]:
+def check(content: bytes, runtimes: tuple[str, ...] = RUNTIMES) -> list[Finding]:
     """`check_tflite` of the bytes of a file."""
     findings = []
-    for operator in _flatbuffer.operators(content, path):
+    for operator in _flatbuffer.operators(content):
         for rule, refusing, function in RULES:
             concerned = tuple(runtime for runtime in refusing if runtime in runtimes)
             message = function(operator) if concerned else None
@@ -178,17 +183,56 @@ def _batch(shape: tuple[int, ...]) -> tuple[int, ...]:
     return batch
 
 
+def _conv_groups(op: Operator) -> str | None:
+    if op.name != "CONV_2D":
+        return None
+    channels, group = op.inputs[0].shape[-1], op.inputs[1].shape[-1]
+    groups = channels // group
+    if groups == 1 or group % 4 == (op.outputs[0].shape[-1] // groups) % 4 == 0:
+        return None
+    return f"has {groups} groups whose channels are no multiple of 4: wrong numbers, and no error"
+
+
+def _same_input_twice(op: Operator) -> str | None:
+    # Measured with the GPU accelerator of LiteRT 2.3, whose shaders for these compile; not for SUB, DIV,
+    # MAXIMUM, MINIMUM, POW, comparisons, SELECT and BATCH_MATMUL, among others.
+    if op.name in ("ADD", "ADD_N", "MUL", "CONCATENATION"):
+        return None
+    variable = [tensor.index for tensor in op.inputs if not tensor.constant]
+    if len(set(variable)) == len(variable):
+        return None
+    return "takes one tensor twice, which does not compile"
+
+
+def _hybrid(op: Operator) -> str | None:
+    if op.name not in _WITH_WEIGHTS:
+        return None
+    weights = any(tensor.constant and tensor.quantized for tensor in op.inputs[:2])
+    if weights and op.outputs[0].dtype == "FLOAT32":
+        return "has weights of 8 bits beside activations in float"
+    return None
+
+
+def _float16_weights(op: Operator) -> str | None:
+    if op.name == "DEQUANTIZE" and op.inputs[0].dtype == "FLOAT16":
+        return "has weights in float16"
+    return None
+
+
 def _int8_sampler(op: Operator) -> str | None:
     if op.name in ("GATHER", "GATHER_ND"):
         roots = op.inputs[1:2]
-    elif op.name == "BATCH_MATMUL":
-        roots = [tensor for tensor in op.inputs[:2] if tensor.quantized and not tensor.constant]
-        roots = roots if len(roots) == 2 else []  # weights may be of 8 bits
+    elif op.name == "BATCH_MATMUL":  # a sampler where it has the tents of taps: 1 - |distance|
+        roots = [tensor for tensor in op.inputs[:2] if "ABS" in _makers(tensor)]
     else:
         return None
     if any(tensor.quantized for root in roots for tensor in _coordinates(root)):
         return "its coordinates are of 8 bits: 256 places in the whole image"
     return None
+
+
+def _makers(tensor: Any) -> set[str]:
+    return {origin.producer.name for origin in _coordinates(tensor) if origin.producer is not None}
 
 
 def _coordinates(tensor: Any) -> Iterator[Any]:
@@ -200,7 +244,7 @@ def _coordinates(tensor: Any) -> Iterator[Any]:
             continue
         seen.add(tensor.index)
         yield tensor
-        if tensor.producer is not None and tensor.producer.name not in _WITH_WEIGHTS:
+        if tensor.producer is not None and tensor.producer.name not in (*_WITH_WEIGHTS, "SHAPE"):
             open_ += tensor.producer.inputs
 
 
@@ -219,6 +263,10 @@ RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
     ("rank", (GPU,), _rank),
     ("dynamic-shape", (GPU, MICRO), _dynamic_shape),
     ("matmul-broadcast", (GPU,), _matmul_broadcast),
+    ("conv-groups", (GPU,), _conv_groups),
+    ("same-input-twice", (GPU,), _same_input_twice),
+    ("hybrid", (MICRO,), _hybrid),
+    ("float16-weights", (MICRO,), _float16_weights),
     ("int8-sampler", RUNTIMES, _int8_sampler),
 )
 _SILENCE_OTHERS = {"flex", "custom"}

@@ -38,12 +38,14 @@ def inspect_tflite(path: Any) -> Any:
     """
     _files.require("ai_edge_litert")
     content = _flatbuffer.read(path)
-    operators = _flatbuffer.operators(content, str(path))
-    inputs, outputs = _flatbuffer.ends(content)
-    constants = _flatbuffer.constant_bytes(content)
+    with _flatbuffer.whole(path):
+        operators = _flatbuffer.operators(content)
+        inputs, outputs = _flatbuffer.ends(content)
+        constants = _flatbuffer.constant_bytes(content)
+        verdicts = _verdicts(check(content))
     sizes = f"{len(content):,} bytes, {constants:,} of them constants; {len(operators)} ops"
     facts = f"{escape(str(path))}: {sizes}"
-    return Group(facts, "", _ends(inputs, outputs), "", _ops(operators), "", _verdicts(check(content)))
+    return Group(facts, "", _ends(inputs, outputs), "", _ops(operators), "", verdicts)
 
 
 def _ends(inputs: list[_flatbuffer.Tensor], outputs: list[_flatbuffer.Tensor]) -> Table:

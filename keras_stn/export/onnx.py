@@ -169,6 +169,9 @@ def _check_dtypes(graph: tf.Graph) -> None:
             )
 
 
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+
+
 @contextmanager
 def _quiet(name: str) -> Iterator[None]:
     logger = logging.getLogger(name)
@@ -186,9 +189,13 @@ def _check_ops(proto: Any) -> None:
 
     foreign = {n.op_type for n in proto.graph.node if n.domain or not onnx.defs.has(n.op_type)}
     if foreign:
+        compiled = (
+            ": a function compiled for XLA, as Keras' grouped convolutions are (use one Conv2D for each "
+            "group)"
+        )
         raise ValueError(
             "model must consist of what ONNX has operators for. "
-            f"Received: {sorted(foreign)} in its graph."
+            f"Received: {sorted(foreign)} in its graph{compiled if foreign & _CALLS else ''}."
         )
 
 

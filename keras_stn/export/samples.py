@@ -1,11 +1,11 @@
 """Samples from a file: `load`."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_stn import _checks
 from keras_stn.export import _trace
 
 __all__ = ["load"]
@@ -42,8 +42,7 @@ def load(path: Any, model: Any) -> list[np.ndarray]:
                 arrays = file[file.files[0]]
             else:
                 raise KeyError(f"it holds {file.files}")
-    # What NumPy raises for: no file, no such array, pickles, a broken zip, an .npy file.
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except _checks.NO_NPZ as error:
         raise ValueError(
             f"path must be an .npz file of one array, or of one for each of the inputs {names}. "
             f"Received: path={str(path)!r} ({error})."

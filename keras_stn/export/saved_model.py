@@ -102,8 +102,9 @@ def _ops(folder: Path) -> dict[str, int]:
     for function in graph.library.function:
         if function.attr["_XlaMustCompile"].b:
             raise ValueError(
-                "model must not hold functions that only XLA can run: build its layers without "
-                f"jit_compile=True. Received: {function.signature.name!r}."
+                "model must not hold functions that only XLA can run: layers with jit_compile=True, or "
+                "grouped convolutions, which Keras compiles (use one Conv2D for each group). "
+                f"Received: {function.signature.name!r}."
             )
     nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
     ops = collections.Counter(node.op for node in nodes)
@@ -125,7 +126,8 @@ def _compare(
     pairs: dict[str, list] = {name: [] for name in signature.outputs}
     for batch in _trace.batches(arrays, signature.specs, len(arrays[0])):
         tensors = [tf.convert_to_tensor(array) for array in batch]
-        expected, served = live(*tensors), loaded.serve(*tensors)
+        with _accuracy.running("TensorFlow"):
+            expected, served = live(*tensors), loaded.serve(*tensors)
         for name, pair in pairs.items():
             pair.append([np.ravel(expected[name]), np.ravel(served[name])])
     accuracy = {

@@ -192,12 +192,23 @@ def _convert(
             return converter.convert(), uses
         except Exception as error:  # of a class of TensorFlow's own, with a page of text
             ops = sorted(set(re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", str(error))))
-            if not ops:  # something else went wrong
+            if not ops and type(error).__name__ != "ConverterError":
                 raise
+            _check_batch(str(error), signature)
             _check_dtypes(str(error))
+            received = ", ".join(ops) or str(error)
             raise ValueError(
-                f"model must consist of what TFLite has builtin ops for. Received: {', '.join(ops)}."
+                f"model must consist of what TFLite has builtin ops for. Received: {received}."
             ) from error
+
+
+def _check_batch(error: str, signature: _trace.Signature) -> None:
+    """Raise where it is the open batch that TFLite has no kernel for: of the states of a GRU, say."""
+    if "TensorListReserve" in error and any(spec.shape[0] is None for spec in signature.specs):
+        raise ValueError(
+            "batch_size must be given for a model with recurrent layers: in TFLite their states are of "
+            "known size. Received: batch_size=None."
+        )
 
 
 def _check_dtypes(error: str) -> None:

@@ -1,5 +1,8 @@
 """`check_tflite`: for each rule a file that breaks it, and files that break none."""
 
+import contextlib
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -7,17 +10,21 @@ import tensorflow as tf
 from common import inverse_model, raises, warp
 
 from keras_stn import export
+from keras_stn.export import _flatbuffer
 from keras_stn.export.check import RULES, RUNTIMES
+from keras_stn.export.inspect import inspect_tflite
 
 
-def convert(function, *shapes, flex=False, custom=False):
-    """A function of float tensors as a TFLite file."""
+def convert(function, *shapes, flex=False, custom=False, weights=None):
+    """A function of float tensors as a TFLite file; `weights`: their dtype."""
     specs = [tf.TensorSpec(shape) for shape in shapes]
     traced = tf.function(function).get_concrete_function(*specs)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], tf.Module())
     more = [tf.lite.OpsSet.SELECT_TF_OPS] if flex else []
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, *more]
     converter.allow_custom_ops = custom
+    converter.optimizations = [tf.lite.Optimize.DEFAULT] if weights else []
+    converter.target_spec.supported_types = [tf.float16] if weights == "float16" else []
     return converter.convert()
 
 
@@ -26,23 +33,39 @@ def pixels(x):
     return tf.cast(x, tf.int32)
 
 
-def in_8_bits():
-    """A sampler whose coordinates are quantized, as all of a model is in TensorFlow's converter."""
-
-    def sample(images, params):
-        index = tf.cast(tf.round(tf.reshape(params, (-1,)) * 3 + 1), tf.int32)
-        return tf.gather(tf.reshape(images, (-1, 2)), tf.clip_by_value(index, 0, 11))
-
-    traced = tf.function(sample).get_concrete_function(
-        tf.TensorSpec((1, 3, 4, 2)), tf.TensorSpec((1, 5))
-    )
+def quantized(function, *shapes, bits=8):
+    """All of a function on integers, as TensorFlow's converter has it."""
+    traced = tf.function(function).get_concrete_function(*map(tf.TensorSpec, shapes))
     converter = tf.lite.TFLiteConverter.from_concrete_functions([traced])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if bits == 16:
+        ops = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [ops]
     rng = np.random.default_rng(0)
     converter.representative_dataset = lambda: (
-        [rng.random((1, 3, 4, 2), "float32"), rng.random((1, 5), "float32")] for _ in range(5)
+        [rng.random(shape, "float32") for shape in shapes] for _ in range(5)
     )
     return converter.convert()
+
+
+def gathers(images, params):
+    index = tf.cast(tf.round(tf.reshape(params, (-1,)) * 3 + 1), tf.int32)
+    return tf.gather(tf.reshape(images, (-1, 2)), tf.clip_by_value(index, 0, 11))
+
+
+def tents(images, params):
+    """A sampler of one axis as a matmul: the weights of the taps are 1 - |distance|."""
+    distance = tf.reshape(params, (1, 5, 1)) * 3 - tf.reshape(tf.range(4.0), (1, 1, 4))
+    return tf.matmul(tf.nn.relu(1 - tf.abs(distance)), images)
+
+
+def attention(queries, keys):
+    scores = tf.matmul(queries, keys, transpose_b=True)
+    return tf.matmul(tf.nn.softmax(scores), keys)
+
+
+def _weights(*shape):
+    return tf.constant(np.random.default_rng(0).normal(size=shape), tf.float32)
 
 
 # rule: (op, runtimes, file)
@@ -74,7 +97,28 @@ BROKEN = {
     "rank": ("ADD", ("gpu",), lambda: convert(lambda x: x + 1, (1, 2, 3, 4, 5))),
     "dynamic-shape": ("MUL", ("gpu", "micro"), lambda: convert(lambda x: 2 * x, (None, 3))),
     "matmul-broadcast": ("BATCH_MATMUL", ("gpu",), lambda: convert(tf.matmul, (3, 2, 4), (1, 4, 5))),
-    "int8-sampler": ("GATHER", RUNTIMES, in_8_bits),
+    "conv-groups": (
+        "CONV_2D",
+        ("gpu",),
+        lambda: convert(lambda x: tf.nn.conv2d(x, _weights(3, 3, 4, 6), 1, "SAME"), (1, 6, 7, 8)),
+    ),
+    "same-input-twice": ("POW", ("gpu",), lambda: convert(lambda x: tf.pow(x, x), (2, 3))),
+    "hybrid": (
+        "FULLY_CONNECTED",
+        ("micro",),
+        lambda: convert(lambda x: tf.matmul(x, _weights(64, 96)), (1, 64), weights="int8"),
+    ),
+    "float16-weights": (
+        "DEQUANTIZE",
+        ("micro",),
+        lambda: convert(lambda x: tf.matmul(x, _weights(64, 96)), (1, 64), weights="float16"),
+    ),
+    "int8-sampler": ("GATHER", RUNTIMES, lambda: quantized(gathers, (1, 3, 4, 2), (1, 5))),
+    "int8-sampler of matmuls": (
+        "BATCH_MATMUL",
+        RUNTIMES,
+        lambda: quantized(tents, (1, 4, 3), (1, 5)),
+    ),
 }
 
 
@@ -123,10 +167,48 @@ def test_what_is_no_fault_is_not_found(tmp_path):
     for one, two in (((3, 2, 4), (3, 4, 5)), ((1, 2, 4), (1, 4, 5))):
         path.write_bytes(convert(tf.matmul, one, two))
         assert "matmul-broadcast" not in [f.rule for f in export.check_tflite(path)], (one, two)
+    for filters, channels in (((3, 3, 4, 8), 8), ((3, 3, 8, 6), 8), ((3, 3, 3, 6), 3)):
+        grouped = convert(
+            lambda x, filters=filters: tf.nn.conv2d(x, _weights(*filters), 1, "SAME"),
+            (1, 6, 7, channels),
+        )
+        path.write_bytes(grouped)
+        assert export.check_tflite(path) == [], filters
+    for function in (tf.add, tf.multiply, lambda x, y: tf.concat([x, y], 1)):
+        path.write_bytes(convert(lambda x, function=function: function(x, x), (2, 3)))
+        assert export.check_tflite(path) == []
     images = keras.Input((8, 8, 1), name="images")
     model = keras.Model(images, keras.layers.Conv2D(2, 3)(images))
     export.export_tflite(model, path, quantization="dynamic")
     assert export.check_tflite(path, "cpu") == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda: quantized(attention, (1, 5, 8), (1, 6, 8)),
+        lambda: quantized(tents, (1, 4, 3), (1, 5), bits=16),  # 65,536 places
+    ],
+)
+def test_integers_without_coarse_coordinates_are_no_sampler_in_8_bits(tmp_path, content):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(content())
+    assert "BATCH_MATMUL" in {operator.name for operator in _flatbuffer.operators(path.read_bytes())}
+    assert "int8-sampler" not in [finding.rule for finding in export.check_tflite(path)]
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"),
+    [
+        ("digits", set()),
+        ("digits_float16", {"float16-weights"}),
+        ("digits_int8", {"hybrid"}),
+        ("digits_gpu", {"float16-weights"}),
+    ],
+)
+def test_microcontrollers_take_the_float32_form(name, rules):
+    path = pathlib.Path(__file__).parents[2] / "saved_models" / f"{name}.tflite"
+    assert {finding.rule for finding in export.check_tflite(path, "micro")} == rules
 
 
 def test_findings_come_in_the_order_of_the_file(tmp_path):
@@ -160,6 +242,14 @@ def test_invalid_arguments(tmp_path):
         path.write_bytes(content[:size])
         with raises("path must be a whole TFLite file", "a part is missing"):
             export.check_tflite(path)
+    rng = np.random.default_rng(0)
+    for _ in range(300):  # whatever is wrong with a file, nothing else is raised
+        damaged = bytearray(content)
+        damaged[rng.integers(8, len(content))] ^= rng.integers(1, 256)
+        path.write_bytes(damaged)
+        for read in (export.check_tflite, inspect_tflite):
+            with contextlib.suppress(ValueError):
+                read(path)
     path.write_bytes(content)
     with raises("runtimes must be some of", r"Received: runtimes=\(\)"):
         export.check_tflite(path, ())

@@ -54,6 +54,15 @@ def test_outputs_without_a_finite_number_prove_nothing(exporter, tmp_path):
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
+def test_samples_that_a_model_cannot_run_on_are_named(exporter, tmp_path):
+    tokens = keras.Input((3,), dtype="int32")
+    model = keras.Model(tokens, keras.layers.Embedding(5, 2)(tokens))
+    with raises("samples must be what the model runs on", "Received: .*99 is not in"):
+        exporter(model, tmp_path / "model", samples=np.full((2, 3), 99))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
 def test_an_output_without_a_batch_is_compared(exporter, tmp_path):
     images = keras.Input((8, 12, 1))
     model = keras.Model(images, keras.ops.mean(keras_stn.SpatialTransformer("dense")(images)))

@@ -199,6 +199,16 @@ def test_functions_that_only_xla_can_run_raise(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_grouped_convolution_is_named(tmp_path):
+    images = keras.Input((6, 7, 4))
+    grouped = keras.Model(images, keras.layers.Conv2D(8, 3, groups=2)(images))
+    with raises("grouped convolutions, which Keras compiles", "Received: "):
+        export.export_saved_model(grouped, tmp_path / "model")
+    with raises("what ONNX has operators for", "grouped convolutions"):
+        export.export_onnx(grouped, tmp_path / "model")
+    export.export_tflite(grouped, tmp_path / "model")  # here it is a builtin op
+
+
 # --- Whole or not at all ---------------------------------------------------------------------------
 
 

@@ -269,6 +269,15 @@ def test_an_input_whose_name_no_function_can_have_is_named(tmp_path):
         export.export_tflite(model, tmp_path / "m.tflite")
 
 
+def test_recurrent_layers_need_a_batch_size(tmp_path):
+    images = keras.Input((8, 12, 1))
+    rows = keras.layers.Reshape((8, 12))(keras_stn.SpatialTransformer("dense")(images))
+    model = keras.Model(images, keras.layers.GRU(3)(rows))
+    with raises("batch_size must be given for a model with recurrent layers", "batch_size=None"):
+        export.export_tflite(model, tmp_path / "m.tflite")
+    assert export.export_tflite(model, tmp_path / "m.tflite", batch_size=2).max_error <= 5e-6
+
+
 def test_a_truth_value_is_an_output_for_the_gpu_as_well(tmp_path):
     images = keras.Input((8, 12, 1))
     bright = keras.ops.mean(keras_stn.SpatialTransformer("dense")(images), axis=(1, 2, 3)) > 0.5
