@@ -97,11 +97,18 @@ def fill_value(value: Any) -> float | list[float]:
     return [float(v) for v in value] if per_channel else float(value)
 
 
-def fill_value_fits(value: float | list[float], channels: int | None) -> None:
+def fill_value_fits(value: float | list[float], channels: int | None, dtype: Any = "float32") -> None:
+    """Raise unless images of so many channels, and of `dtype`, can hold `value`."""
     if isinstance(value, list) and channels is not None and len(value) != channels:
         raise ValueError(
             f"fill_value must be a number, or one number for each of the {channels} channels of "
             f"images. Received: fill_value={value!r}."
+        )
+    info = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
+    if info and not all(v.is_integer() and info.min <= v <= info.max for v in np.ravel(value).tolist()):
+        raise ValueError(
+            f"fill_value must be what images of {info.dtype} can hold, {info.min} to {info.max}. "
+            f"Received: fill_value={value!r}."
         )
 
 
@@ -150,6 +157,15 @@ def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: s
     )
     if not fits:
         raise ValueError(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
+
+
+def known_rank(argument: str, tensor: Any, names: str) -> None:
+    """Raise where not even the rank of `tensor` is known while a graph is made."""
+    if getattr(tensor.shape, "rank", 0) is None:
+        raise ValueError(
+            f"{argument} must have shape {names}: sizes may be unknown, but not their number "
+            f"(tensor.set_shape tells it). Received: {argument}.shape={tensor.shape}."
+        )
 
 
 def params(argument: str, tensor: Any, num_params: int) -> None:

@@ -280,9 +280,23 @@ class SpatialTransformer(keras.layers.Layer):
         )
         return {
             **super().get_config(),
-            "localization": keras.saving.serialize_keras_object(self.localization),
+            "localization": self._localization_config(),
             **{argument: warp[argument] for argument in arguments},
         }
+
+    def _localization_config(self):
+        config = keras.saving.serialize_keras_object(self.localization)
+        config.pop("build_config", None)  # for images of one size; a copy may be for another
+        return config
+
+    def get_build_config(self):
+        config = super().get_build_config()
+        return config and {**config, "localization": self.localization.get_build_config()}
+
+    def build_from_config(self, config):
+        if config.get("localization"):
+            self.localization.build_from_config(config["localization"])
+        super().build_from_config(config)
 
     @classmethod
     def from_config(cls, config):

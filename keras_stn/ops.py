@@ -50,7 +50,8 @@ def grid_sample(
             - `"reflect"`: `d c b a | a b c d | d c b a`
             - `"mirror"`: `d c b | a b c d | c b a`
             - `"wrap"`: `a b c d | a b c d | a b c d`
-        fill_value: A number, or one for each channel. Only used by `fill_mode="constant"`.
+        fill_value: A number, or one for each channel, that `images` can hold. Only used by
+            `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are; the same value as the grid was
             made with.
 
@@ -158,13 +159,16 @@ class GridSample(keras.Operation):
         }
 
     def _check(self, images, grid):
+        _checks.known_rank("images", images, "(batch, H, W, channels)")
+        _checks.known_rank("grid", grid, "(batch of images, h, w, 2)")
         _checks.shape("images", images, (None,) * 4, "(batch, H, W, channels)")
         _checks.shape("grid", grid, (images.shape[0], None, None, 2), "(batch of images, h, w, 2)")
         if self.interpolation != "nearest":
             why = f" for interpolation={self.interpolation!r}"
             _checks.floating("images", images.dtype, why)
         _checks.floating("grid", grid.dtype)
-        _checks.fill_value_fits(self.fill_value, images.shape[3])
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        _checks.fill_value_fits(self.fill_value, images.shape[3], dtype)
 
 
 @functools.lru_cache(maxsize=128)

@@ -69,6 +69,8 @@ def test_output_size_is_two_positive_integers(value):
     text = r"output_size must be two positive integers, \(height, width\)\. Received: output_size="
     for function in (
         lambda: ops.affine_grid(THETA, value),
+        lambda: transforms.Affine().grid(np.zeros((1, 6)), value),
+        lambda: transforms.Transform.grid(transforms.Affine(), np.zeros((1, 6)), value),
         lambda: keras_stn.Warp(output_size=value),
         lambda: keras_stn.SpatialTransformer(output_size=value),
     ):
@@ -107,6 +109,34 @@ def test_fill_value_has_one_number_for_each_channel():
             function()
 
 
+@pytest.mark.parametrize("value", [-1, 0.5, 256, (0, 1, -1)])
+def test_fill_value_is_one_that_integer_images_can_hold(value):
+    images = IMAGES.astype("uint8")
+    for function in (
+        lambda: ops.grid_sample(images, GRID, "nearest", fill_value=value),
+        lambda: ops.grid_sample(
+            keras.Input((5, 8, 3), dtype="uint8"), GRID, "nearest", "constant", value
+        ),
+    ):
+        with pytest.raises(
+            ValueError, match="^fill_value must be what images of uint8 can hold, 0 to 255"
+        ):
+            function()
+    outside = ops.grid_sample(images, GRID + 9, "nearest", fill_value=255)
+    assert np.all(outside == 255)
+
+
+def test_fill_value_has_one_number_for_each_channel_that_only_the_run_tells():
+    """Images of one channel were broadcast to three."""
+    spec = tf.TensorSpec((None, None, None, None)), tf.TensorSpec((None, None, None, 2))
+    function = tf.function(
+        lambda images, grid: ops.grid_sample(images, grid, fill_value=(1, 2, 3)), input_signature=spec
+    )
+    assert np.all(function(IMAGES, GRID + 9)[0, 0, 0] == [1, 2, 3])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"is not compatible with expected shape"):
+        function(IMAGES[..., :1], GRID)
+
+
 @pytest.mark.parametrize("value", ["yes", None, 1])
 def test_align_corners_is_a_boolean(value):
     for function in takes_mode("align_corners"):
@@ -125,6 +155,16 @@ def test_fill_value_is_checked_in_each_call():
     layer([IMAGES, np.zeros((2, 1))])
     with pytest.raises(ValueError, match="one number for each of the 1 channels of images"):
         layer([IMAGES[..., :1], np.zeros((2, 1))])
+
+
+def test_grid_sample_needs_to_know_how_many_axes_there_are():
+    for unknown, specs in (
+        ("images", [tf.TensorSpec(None), tf.TensorSpec(GRID.shape)]),
+        ("grid", [tf.TensorSpec(IMAGES.shape), tf.TensorSpec(None)]),
+    ):
+        function = tf.function(ops.grid_sample, input_signature=specs, autograph=False)
+        with pytest.raises(ValueError, match=f"^{unknown} must have shape .*: sizes may be unknown"):
+            function(IMAGES, GRID)
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -297,6 +337,35 @@ def test_a_family_names_the_params_it_expects():
 
     with raises(r"inner must have shape (batch, 6). Received: inner.shape=(1, 12)."):
         affine.compose(one[:, :6], one)
+
+
+def test_a_family_names_the_points_it_expects():
+    affine, one = transforms.Affine(), np.ones((1, 6), "float32")
+    for shape in ((1, 3), (5, 2), (1, 5, 3)):
+        with raises(f"points must have shape (batch, n, 2). Received: points.shape={shape}."):
+            affine.transform_points(one, np.zeros(shape, "float32"))
+
+
+def test_a_family_that_is_not_whole_is_refused_at_once():
+    class Family(transforms.MatrixTransform):
+        def theta(self, params):
+            return params
+
+    family = Family()
+    for num_params, identity, message in (
+        (None, None, r"Family\.num_params must be a positive integer"),
+        (0, (), r"Family\.num_params must be a positive integer"),
+        (2, None, r"Family\.identity_params must be num_params = 2 numbers"),
+        (2, (1.0,), r"Family\.identity_params must be num_params = 2 numbers"),
+    ):
+        family.num_params, family.identity_params = num_params, identity
+        for layer in LAYERS:
+            with pytest.raises(ValueError, match=message):
+                layer(transform=family)
+    family.num_params, family.identity_params = 6, (1, 0, 0, 0, 1, 0)
+    text = r"Family\.theta\(params\) must have shape \(batch, 2, 3\)\. Received: .*=\(2, 6\)\."
+    with pytest.raises(ValueError, match=text):
+        keras_stn.Warp(family)([IMAGES, np.ones((2, 6), "float32")])
 
 
 def test_a_family_says_what_it_does_not_define():

@@ -127,6 +127,23 @@ def test_the_head_learns_from_the_first_step():
     assert np.min(np.abs(to_bias)) > 0.01
 
 
+@pytest.mark.parametrize("base", [keras.layers.Layer, keras.Model])
+def test_a_network_without_a_build_of_its_own_is_built_without_a_warning(base, recwarn):
+    class Network(base):
+        def __init__(self):
+            super().__init__()
+            self.convolution = keras.layers.Conv2D(4, 3)
+            self.pool = keras.layers.GlobalAveragePooling2D()
+
+        def call(self, images):
+            return self.pool(self.convolution(images))
+
+    transformer = SpatialTransformer(Network())
+    assert transformer(np.zeros((2, 8, 9, 1), "float32")).shape == (2, 8, 9, 1)
+    assert len(transformer.trainable_variables) == 4
+    assert [str(warning.message) for warning in recwarn if "build" in str(warning.message)] == []
+
+
 def test_channels_first_images_reach_the_network_channels_last():
     images = np.random.default_rng(3).random((2, 5, 8, 3), "float32")
     last, first = Localization("dense"), Localization("dense", data_format="channels_first")

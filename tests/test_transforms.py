@@ -1,5 +1,7 @@
 """The transform families: their matrices, and the algebra of maps."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -104,6 +106,15 @@ def test_grid_is_transform_points_of_the_target_pixels(name, align_corners):
     params = np.array(PARAMS[name])
     by_points = transforms.Transform.grid(family, params, (3, 5), align_corners)
     assert close(family.grid(params, (3, 5), align_corners), by_points)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_grid_of_params_in_half_precision_is_that_of_their_values_in_float32(dtype):
+    """In bfloat16 it was off by 0.7 pixels of 200."""
+    params = tf.cast([[1, 0.25, 0.125, -0.5, 0.75, 0]], dtype)  # all of them exact
+    affine = transforms.Affine()
+    for grid in (affine.grid, functools.partial(transforms.Transform.grid, affine)):
+        assert np.array_equal(grid(params, (3, 200)), grid(tf.cast(params, "float32"), (3, 200)))
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

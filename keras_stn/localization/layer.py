@@ -8,6 +8,8 @@ import keras
 from keras_stn import _checks, _layout, transforms
 from keras_stn.localization.networks import BUILDERS
 
+_DEFAULT_BUILDS = keras.layers.Layer.build, keras.Model.build
+
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Identity(keras.initializers.Initializer):
@@ -32,6 +34,26 @@ class Identity(keras.initializers.Initializer):
 
     def get_config(self):
         return {"transform": keras.saving.serialize_keras_object(self.transform)}
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class Head(keras.layers.Dense):
+    """The dense layer that makes the params, which `model.quantize` passes over.
+
+    On 8 bits params have 256 places in the whole image.
+
+    Args:
+        *args: As in `keras.layers.Dense`.
+        **kwargs: As in `keras.layers.Dense`.
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.localization.layer.Head(6).units
+        6
+    """
+
+    def quantize(self, mode, *args, **kwargs):
+        raise NotImplementedError(f"{self.name!r} stays in {self.dtype}, for it makes coordinates.")
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
@@ -96,19 +118,21 @@ class Localization(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = _layout.shape_to_channels_last(input_shape, self.data_format)
-        if self._builder:
+        if self._builder and self.network is None:
             # Only the default looks at the size, and its weights do not depend on it.
             size = {"image_size": shape[1:3]} if self._builder == "resized_conv" else {}
             self.network = BUILDERS[self._builder](**size, dtype=self.dtype_policy)
         features = self._build_network(shape)
-        self.head = keras.layers.Dense(
-            self.transform.num_params,
-            kernel_initializer="zeros",
-            bias_initializer=Identity(self.transform),
-            dtype=self.params_dtype,
-            name="params",
-        )
-        self.head.build(features)
+        if self.head is None:
+            self.head = Head(
+                self.transform.num_params,
+                kernel_initializer="zeros",
+                bias_initializer=Identity(self.transform),
+                dtype=self.params_dtype,
+                name="params",
+            )
+        if not self.head.built:
+            self.head.build(features)
         if not self.trainable:  # Keras tells the parts there are when it is set, and these are new
             self.network.trainable = self.head.trainable = False
 
@@ -116,7 +140,8 @@ class Localization(keras.layers.Layer):
         """The static shape of what the network returns; raises if a dense head cannot take it."""
         received = None
         try:
-            if not self.network.built:
+            # Keras warns of a `build` that nobody has written; the network is then built by its call.
+            if not self.network.built and type(self.network).build not in _DEFAULT_BUILDS:
                 self.network.build(shape)
             spec = self.network.compute_output_spec(keras.KerasTensor(shape, self.compute_dtype))
             received = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), spec)
@@ -155,6 +180,21 @@ class Localization(keras.layers.Layer):
             "transform": keras.saving.serialize_keras_object(self.transform),
             "data_format": self.data_format,
         }
+
+    def get_build_config(self):
+        """What a saved model needs beside the arguments: the parts, some of them frozen or quantized."""
+        config = super().get_build_config()
+        if config is None or self.head is None:
+            return config
+        if self._builder:
+            config["network"] = keras.saving.serialize_keras_object(self.network)
+        return {**config, "head": keras.saving.serialize_keras_object(self.head)}
+
+    def build_from_config(self, config):
+        for part in ("network", "head"):
+            if part in config:
+                setattr(self, part, keras.saving.deserialize_keras_object(copy.deepcopy(config[part])))
+        super().build_from_config(config)
 
     @classmethod
     def from_config(cls, config):

@@ -10,12 +10,15 @@ which is eq. (3) of Jaderberg et al. (2015, arXiv:1506.02025) with a kernel of f
 gradient eq. (6) and (7), with the derivative from the right at a pixel centre.
 
 `taps` has the pixels and weights. Two ways to read them make the same numbers: `fused`, for training and
-serving in TensorFlow, has a gradient of its own, whose way back to the images is `scatters`, and is
-written for compilers; `gathers` is written for the interpreters that run files on phones, where each op
-costs a dispatch. `forms` says which is taken where, and when XLA is asked to compile it.
+serving in TensorFlow, takes them axis by axis (`axis_taps`) and is written for compilers, with a
+gradient of its own, whose way back to the images is `scatters`, for large batches in a `loop`; `gathers`
+is written for the interpreters that run files on phones, where each op costs a dispatch. `forms` says
+which is taken where, and when XLA is asked to compile it.
 """
 
 from typing import Any
+
+import tensorflow as tf
 
 from keras_stn import grids
 from keras_stn.sampler.forms import Compiled, for_gpu, replaced_by, stand_in
@@ -54,6 +57,9 @@ def sample(
     size of the images.
     """
     check_size(images, fill_mode)
+    if images.shape[3] is None and fill_mode == "constant" and isinstance(fill_value, list):
+        # Other images would be broadcast to so many channels.
+        images = tf.ensure_shape(images, (None, None, None, len(fill_value)))
     function = stand_in.get()
     if function is None:
         return read_fused(images, coordinates, interpolation, fill_mode, fill_value)

@@ -18,7 +18,8 @@ _TYPICAL_BATCH = 64
 # worth: 25 ms each, as they are.
 _MOST_SHAPES = 32
 
-# Points of an image from which a batch is looped over, for the memory: at 8x192x192x3 a step takes as
+# Points of an output from which coordinates are added late, and the gradients of a batch are made in a
+# loop, for the memory: at 8x192x192x3 a step takes as
 # long with it as without, at 8x512x512x3 a third longer. For two images it saves nothing.
 _LARGE = 2**15
 
@@ -74,7 +75,7 @@ def _worth_compiling(images: tf.Tensor, shape: Sequence[int | None]) -> bool:
 
 
 def image_by_image(images: tf.Tensor, shape: Sequence[int | None]) -> bool:
-    """Whether the gradient to `images`, of an output of `shape`, is made of one after the other.
+    """Whether gradients, of an output of `shape`, are made of one of `images` after the other.
 
     For many large ones, compiled, and not on a GPU, which a single image does not fill.
     """

@@ -48,7 +48,8 @@ def get(transform: Any) -> Transform:
         A `Transform`.
 
     Raises:
-        ValueError: if it is none of these.
+        ValueError: if it is none of these, or a family whose `num_params` is no positive integer or not
+            the length of its `identity_params`.
 
     Example:
         >>> import keras_stn
@@ -58,10 +59,22 @@ def get(transform: Any) -> Transform:
     if isinstance(transform, dict):
         transform = keras.saving.deserialize_keras_object(transform)
     if isinstance(transform, Transform):
-        return transform
+        return _checked(transform)
     if isinstance(transform, str):
         return FAMILIES[_checks.one_of("transform", transform, FAMILIES)]()
     raise ValueError(
         f"transform must be one of {tuple(FAMILIES)} or a keras_stn.transforms.Transform. "
         f"Received: transform={transform!r}."
     )
+
+
+def _checked(transform: Transform) -> Transform:
+    name = type(transform).__name__
+    num_params = _checks.count(f"{name}.num_params", getattr(transform, "num_params", None))
+    identity = getattr(transform, "identity_params", None)
+    if identity is None or len(identity) != num_params:
+        raise ValueError(
+            f"{name}.identity_params must be num_params = {num_params} numbers. "
+            f"Received: identity_params={identity!r}."
+        )
+    return transform

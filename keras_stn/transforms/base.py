@@ -74,11 +74,11 @@ class Transform:
             align_corners: Whether -1 and 1 are the centres of the corner pixels (True) or their edges.
 
         Returns:
-            (batch, height, width, 2), normalised (x, y) of the source.
+            (batch, height, width, 2), normalised (x, y) of the source, in the dtype of `params` but at
+            least float32.
         """
-        params = tf.convert_to_tensor(params)
-        _checks.params("params", params, self.num_params)
-        height, width = output_size
+        params = self._params_of_coordinates(params)
+        height, width = output_size = _output_size(output_size)
         base = grids.base_grid(output_size, align_corners, params.dtype)
         points = self.transform_points(params, tf.reshape(base, (1, height * width, 2)))
         return tf.reshape(points, (-1, height, width, 2))
@@ -102,6 +102,16 @@ class Transform:
 
     def get_config(self) -> dict:
         return {}
+
+    def _checked_params(self, params: Tensor, argument: str = "params") -> Tensor:
+        params = tf.convert_to_tensor(params)
+        _checks.params(argument, params, self.num_params)
+        return params
+
+    def _params_of_coordinates(self, params: Tensor) -> Tensor:
+        """`params` in the dtype of coordinates."""
+        params = self._checked_params(params)
+        return tf.cast(params, grids.coordinate_dtype(params.dtype))
 
     @classmethod
     def from_config(cls, config: dict) -> "Transform":
@@ -153,6 +163,7 @@ class MatrixTransform(Transform):
     def transform_points(self, params, points):
         a, b, c, d, e, f = matrix_entries(self._checked_theta(params))  # (batch, 1) each
         points = tf.convert_to_tensor(points, a.dtype)
+        _checks.shape("points", points, (None, None, 2), "(batch, n, 2)")
         x, y = (tf.squeeze(axis, -1) for axis in tf.split(points, 2, axis=-1))  # (batch, n)
         return tf.stack([a * x + b * y + c, d * x + e * y + f], axis=-1)
 
@@ -171,7 +182,8 @@ class MatrixTransform(Transform):
         return self.from_theta(matrix(*(entry / det for entry in rows)))
 
     def grid(self, params, output_size, align_corners=False):
-        return grids.affine_grid(self._checked_theta(params), output_size, align_corners)
+        theta = self._checked_theta(self._params_of_coordinates(params))
+        return grids.affine_grid(theta, _output_size(output_size), align_corners)
 
     def pixels(self, params, source_size, output_size, align_corners=False):
         theta = self._checked_theta(params)
@@ -179,9 +191,16 @@ class MatrixTransform(Transform):
         return pixels(theta, source_size, output_size, align_corners)
 
     def _checked_theta(self, params, argument="params"):
-        params = tf.convert_to_tensor(params)
-        _checks.params(argument, params, self.num_params)
-        return self.theta(params)
+        theta = tf.convert_to_tensor(self.theta(self._checked_params(params, argument)))
+        _checks.shape(f"{type(self).__name__}.theta(params)", theta, (None, 2, 3), "(batch, 2, 3)")
+        return theta
+
+
+def _output_size(size: Any) -> tuple[Any, Any]:
+    """`size` if it is (height, width): integers, or scalar tensors inside of graphs."""
+    if isinstance(size, (list, tuple)) and len(size) == 2 and any(map(tf.is_tensor, size)):
+        return size[0], size[1]
+    return _checks.size("output_size", size)
 
 
 def matrix(*entries: Tensor) -> Tensor:

@@ -363,3 +363,59 @@ def test_fresh_process_loads_every_model_with_no_custom_objects(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert set(result.stdout.split()) == set(models)
+
+
+# --- What is no argument ---------------------------------------------------------------------------
+
+
+def _digits_model(network):
+    layer = SpatialTransformer(network, "similarity", name="stn")
+    features = [layer, keras.layers.Flatten(), keras.layers.Dense(3)]
+    return scramble(keras.Sequential([keras.Input((16, 20, 1)), *features]))
+
+
+def _frozen(model):
+    return [(weight.name, weight.shape) for weight in model.non_trainable_weights]
+
+
+@pytest.mark.parametrize("part", ["network", "head"])
+@pytest.mark.parametrize("network", [None, "dense"])
+def test_a_part_that_is_frozen_comes_back_frozen_with_the_state_of_its_optimizer(
+    network, part, tmp_path, recwarn
+):
+    """It came back trainable, and Keras then leaves the optimizer's state out."""
+    model = _digits_model(network)
+    getattr(model.layers[0].localization, part).trainable = False
+    model.compile("adam", "mse")
+    images = np.random.default_rng(0).random((4, 16, 20, 1), "float32")
+    model.fit(images, np.zeros((4, 3)), verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert _frozen(again) == _frozen(model) != []
+    for theirs, ours in zip(again.optimizer.variables, model.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+    assert_same_output(model, again, (images,))
+    assert not [warning for warning in recwarn if "optimizer" in str(warning.message)]
+
+
+@pytest.mark.filterwarnings("ignore:'params' stays in float32")
+def test_a_quantized_model_comes_back_and_its_params_stay_in_float32(tmp_path):
+    """Keras' own int8, of dense layers: the file did not load, and params had steps of 1/127."""
+    model = _digits_model("dense")
+    model.quantize("int8")
+    localization = model.layers[0].localization
+    assert {layer.dtype_policy.name for layer in localization.network.layers if layer.weights} == {
+        "int8_from_float32"
+    }
+    assert localization.head.kernel.dtype == "float32"
+    model.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).random((4, 16, 20, 1), "float32")
+    assert_same_output(model, keras.models.load_model(tmp_path / "model.keras"), (images,))
+
+
+@pytest.mark.parametrize("network", ["dense", "conv"])
+def test_a_copy_by_its_config_takes_images_of_another_size(network):
+    layer = SpatialTransformer(network)
+    layer(np.zeros((1, 16, 20, 1), "float32"))
+    again = SpatialTransformer.from_config(layer.get_config())
+    assert again(np.zeros((1, 24, 18, 1), "float32")).shape == (1, 24, 18, 1)
