@@ -220,6 +220,41 @@ def test_a_copy_of_a_layer_compiles_itself():
     assert np.all(copied(outside) == 1)
 
 
+def _looks_at_a_number(shift):
+    return -shift if shift[0, 0].numpy() > 9 else shift
+
+
+def _branches(shift):
+    return -shift if tf.reduce_max(shift) > 9 else shift
+
+
+def _calls_python(shift):
+    return tf.py_function(lambda tensor: tensor * 1, [shift], tf.float32)
+
+
+@pytest.mark.parametrize("python", [_looks_at_a_number, _branches, _calls_python])
+def test_a_family_that_cannot_be_compiled_runs_as_it_is(python):
+    """Small outputs took it, large ones raised."""
+
+    class Shift(transforms.Transform):
+        num_params = 2
+        identity_params = (0.0, 0.0)
+
+        def transform_points(self, params, points):
+            return points + tf.reshape(python(params), (-1, 1, 2))
+
+    images = tf.random.stateless_uniform((3, 90, 110, 1), (0, 1))
+    params = tf.constant([[0.3, -0.2], [0.1, 0.4], [0.0, 0.0]])
+    layer = Warp(Shift())
+    for _ in range(2):
+        difference = layer([images, params]) - Warp("translation")([images, params])
+        assert np.abs(difference).max() <= 1e-5  # a coordinate of 110 in float32, to 4e-6
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        total = tf.reduce_sum(layer([images, params]))
+    assert np.all(np.isfinite(tape.gradient(total, params)))
+
+
 def test_small_outputs_are_not_compiled():
     layer = Warp()
     layer([tf.zeros((2, 20, 22, 1)), tf.zeros((2, 6))])

@@ -108,30 +108,38 @@ class Compiled:
 
     def __init__(self, function: Callable):
         self._plain = function
-        # One for each shape: TensorFlow warns of a function that it traces for several.
-        self._compiled: dict[tuple, Callable] = {}
+        # One for each shape: TensorFlow warns of a function that it traces for several. None where a
+        # transform family of the user's own does what cannot be compiled, such as a look at a number.
+        self._compiled: dict[tuple, Callable | None] = {}
 
     def __reduce__(self):  # a copy of a layer compiles the copy's method
         return Compiled, (self._plain,)
 
     def _compiled_for(self, signature: tuple) -> Callable | None:
-        """The compiled function, or None where it is one shape too many."""
+        """The compiled function, or None where it is one shape too many or cannot be compiled."""
         if signature not in self._compiled and len(self._compiled) < _MOST_SHAPES:
             self._compiled[signature] = self._compile(signature)
         return self._compiled.get(signature)
 
-    def _compile(self, signature: tuple) -> Callable:
+    def _compile(self, signature: tuple) -> Callable | None:
         function = tf.function(self._plain, jit_compile=True, autograph=False)
         # Concrete, which saves TensorFlow to look at the arguments again: 0.30 ms for 0.38 of a call.
-        return function.get_concrete_function(*(tf.TensorSpec(*spec) for spec in signature))
+        try:
+            return function.get_concrete_function(*(tf.TensorSpec(*spec) for spec in signature))
+        except Exception:  # if there is more to it than the compiling, the plain function raises it
+            return None
 
     def __call__(self, shape: Sequence[int | None], *tensors: Any) -> Any:
         """The function of `tensors`, the first of them images, whose output has `shape`."""
         images, *_ = tensors
         if tf.executing_eagerly() and stand_in.get() is None and _worth_compiling(images, shape):
-            compiled = self._compiled_for(tuple((tuple(t.shape), t.dtype) for t in tensors))
+            signature = tuple((tuple(t.shape), t.dtype) for t in tensors)
+            compiled = self._compiled_for(signature)
             if compiled:
-                return compiled(*tensors)
+                try:
+                    return compiled(*tensors)
+                except tf.errors.InvalidArgumentError:  # an op that XLA has not, such as a py_function
+                    self._compiled[signature] = None
         # Not in a function of its own, although the gradient would then have the hint as well: XLA takes
         # what such a function hands to its gradient for constants, and all its arguments with them.
         with hint(images, shape):
