@@ -67,7 +67,7 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         | `dynamic-shape` | gpu, micro | a size that is not known before the run |
         | `matmul-broadcast` | gpu | batches of different size: compiles, and is silently wrong |
         | `conv-groups` | gpu | groups of channels not in fours: compiles, and is silently wrong |
-        | `same-input-twice` | gpu | one tensor as both inputs, but to ADD, MUL or CONCATENATION |
+        | `same-input-twice` | gpu | one tensor as two inputs, but to ADD, MUL, PACK or CONCATENATION |
         | `hybrid` | micro | weights of 8 bits beside activations in float |
         | `float16-weights` | micro | weights in float16, which become float32 as it runs |
         | `int8-sampler` | all | coordinates in 8 bits: 256 places in the whole image |
@@ -196,7 +196,7 @@ def _conv_groups(op: Operator) -> str | None:
 def _same_input_twice(op: Operator) -> str | None:
     # Measured with the GPU accelerator of LiteRT 2.3, whose shaders for these compile; not for SUB, DIV,
     # MAXIMUM, MINIMUM, POW, comparisons, SELECT and BATCH_MATMUL, among others.
-    if op.name in ("ADD", "ADD_N", "MUL", "CONCATENATION"):
+    if op.name in ("ADD", "ADD_N", "MUL", "PACK", "CONCATENATION"):
         return None
     variable = [tensor.index for tensor in op.inputs if not tensor.constant]
     if len(set(variable)) == len(variable):

@@ -74,8 +74,9 @@ def write(model: keras.Model, function: Any, folder: Path) -> None:
     signatures = {"serving_default": function.get_concrete_function()}
     try:
         tf.saved_model.save(served, str(folder), signatures)
-    except (TypeError, ValueError):
-        _check_names([spec.name for spec in function.input_signature])
+    except (TypeError, ValueError) as error:
+        if "argument" in str(error):
+            _check_names([spec.name for spec in function.input_signature])
         raise
     except AssertionError:
         # A layer with a lookup table. Keras' archive finds those, but writes all weights twice.
