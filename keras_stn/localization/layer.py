@@ -53,6 +53,7 @@ class Head(keras.layers.Dense):
     """
 
     def quantize(self, mode, *args, **kwargs):
+        # `keras.Model.quantize` makes a warning of this, as of layers that have no such method.
         raise NotImplementedError(f"{self.name!r} stays in {self.dtype}, for it makes coordinates.")
 
 
