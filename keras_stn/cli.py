@@ -1,7 +1,9 @@
 """The command `keras-stn`: reads arguments, calls, prints. One function a subcommand."""
 
 import argparse
+import importlib
 import itertools
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 from rich.console import Console
 from rich.markup import escape
 
@@ -58,7 +61,13 @@ def _demo(arguments: argparse.Namespace) -> int:
         digits = demo.load_digits(arguments.data, arguments.seed)
     except (ImportError, OSError, ValueError) as error:
         return _fail("demo", error)
-    demo.run(digits, arguments.out, arguments.epochs, arguments.seed)
+    try:
+        demo.run(digits, arguments.out, arguments.epochs, arguments.seed)
+    except (
+        OSError,
+        tf.errors.ResourceExhaustedError,
+    ) as error:  # a full disk, as Python and TensorFlow say
+        return _fail("demo", error)
     return 0
 
 
@@ -81,6 +90,15 @@ def _add_export(commands) -> None:
         "with Keras first, and prints what is in it.",
     )
     parser.add_argument("model", type=Path, help="a model that Keras has saved")
+    parser.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module with classes of the model, such as a transform family of your own; it may lie in "
+        "the current folder, and the option be given several times",
+    )
     parser.add_argument("--to", required=True, choices=_EXPORTERS)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument(
@@ -115,7 +133,7 @@ def _export(arguments: argparse.Namespace) -> int:
         if arguments.output.exists() and arguments.output.samefile(arguments.model):
             raise ValueError("--output must be another file than the model.")
         with console.status(f"reading {escape(str(arguments.model))}"), _quiet.no_stderr():
-            model = _load(arguments.model)
+            model = _load(arguments.model, arguments.modules)
         if arguments.data is not None:
             given["samples"] = samples.load(arguments.data, model)
         if arguments.quantization == "int8":
@@ -128,16 +146,43 @@ def _export(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load(path: Path) -> keras.Model:
+# What Keras says of a class or function that it does not find: in .keras files, and in .h5.
+_UNKNOWN = r"(?:Could not (?:locate|deserialize) \w+|Unknown \w+:) '(\w+)'"
+
+
+def _load(path: Path, modules: Sequence[str]) -> keras.Model:
+    """The model of a file; `modules` may have classes of it, registered with Keras or not."""
+    classes = {name: value for module in modules for name, value in _classes(module).items()}
     try:
-        return keras.saving.load_model(path, compile=False)
-    except (ImportError, OSError, TypeError, ValueError):
+        return keras.saving.load_model(path, custom_objects=classes, compile=False)
+    except (ImportError, OSError, TypeError, ValueError) as error:
+        if unknown := re.search(_UNKNOWN, str(error)):
+            home = re.search(rf"'module': '([\w.]+)', 'class_name': '{unknown[1]}'", str(error))
+            raise ValueError(
+                "model must consist of what Keras knows once the modules of --import are imported. "
+                f"Received: {unknown[1]!r}{f' of the module {home[1]!r}' if home else ''}, "
+                f"{' '.join(['with --import', *modules]) if modules else 'without --import'}."
+            ) from error
         raise  # Keras says what is wrong
     except Exception as error:  # of a zip without a model in it: KeyError
         raise ValueError(
             f"model must be a file that Keras has saved. Received: {str(path)!r}, where Keras raises "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _classes(module: str) -> dict[str, type]:
+    """The classes of a module, by their names."""
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # the current folder, which a console script does not see
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:  # of whatever code stands in it
+        raise ValueError(
+            "--import must name a module that Python finds and can import, as `import my_family` would. "
+            f"Received: --import {module} ({type(error).__name__}: {error})."
+        ) from error
+    return {name: value for name, value in vars(found).items() if isinstance(value, type)}
 
 
 def _add_inspect(commands) -> None:
@@ -226,8 +271,19 @@ def _benchmark(arguments: argparse.Namespace) -> int:
     return _fail("benchmark", failure) if failure else 0
 
 
+# Of an error, so that it stays above the prompt: Keras shows the config of the whole model.
+_LONGEST, _MOST_LINES = 500, 5  # characters, lines
+
+
 def _fail(command: str, error: Any) -> int:
-    print(f"keras-stn {command}: error: {error}", file=sys.stderr)
+    # Keras puts the cause behind an account of each object on the way to it.
+    whole = str(error).rpartition("Exception encountered: ")[2]
+    lines = [line.rstrip() for line in whole.splitlines() if line.strip()]
+    text = "\n".join(lines[:_MOST_LINES])
+    if len(text) > _LONGEST:
+        text = text[:_LONGEST].rpartition(" ")[0]
+    more = " ..." if len(text) < len("\n".join(lines)) else ""
+    print(f"keras-stn {command}: error: {text}{more}", file=sys.stderr)
     return 2
 
 

@@ -29,6 +29,7 @@ ROOMS = [
     "demo",
     "benchmark",
     "cli",
+    "__main__",
 ]
 
 modules = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -2,7 +2,6 @@
 
 import collections
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +53,8 @@ def export_saved_model(model: keras.Model, path: Any, *, samples: Any = None) ->
     signature = _trace.signature(model)
     _check_names([spec.name for spec in signature.specs])
     arrays = _trace.sample_inputs(samples, signature.specs)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as partial:
-        folder = Path(partial) / "saved_model"
+    with _files.partial(path) as partial:
+        folder = partial / "saved_model"
         with _samplers.in_form(sampler.gather_taps):
             write(model, _trace.traced(signature), folder)
         ops = _ops(folder)
@@ -73,7 +72,8 @@ def write(model: keras.Model, function: Any, folder: Path) -> None:
     # The trace itself: given the function, TensorFlow would trace it anew.
     signatures = {"serving_default": function.get_concrete_function()}
     try:
-        tf.saved_model.save(served, str(folder), signatures)
+        with _files.disk(folder):
+            tf.saved_model.save(served, str(folder), signatures)
     except (TypeError, ValueError) as error:
         if "argument" in str(error):
             _check_names([spec.name for spec in function.input_signature])
@@ -83,7 +83,8 @@ def write(model: keras.Model, function: Any, folder: Path) -> None:
         archive = keras.export.ExportArchive()
         archive.track(model)
         archive.add_endpoint("serve", function)
-        archive.write_out(str(folder), verbose=False)
+        with _files.disk(folder):
+            archive.write_out(str(folder), verbose=False)
 
 
 def _check_names(names: list[str]) -> None:
