@@ -58,6 +58,17 @@ _FILL_MODE_SYNONYMS = {
 }
 
 
+def wrong(message: str) -> ValueError:
+    """The error of an argument, whose words Keras leaves alone.
+
+    Around what a layer raises in its call Keras writes the layer, all arguments, and a terminal's codes
+    for colours, once: not where an error says that this has been done.
+    """
+    error = ValueError(message)
+    error._keras_call_info_injected = True  # type: ignore[attr-defined]
+    return error
+
+
 def one_of(
     argument: str, value: Any, allowed: Iterable[str], synonyms: Mapping[str, str] | None = None
 ) -> str:
@@ -72,7 +83,7 @@ def one_of(
     else:
         guess = None
     hint = f" Did you mean {guess!r}?" if guess else ""
-    raise ValueError(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
+    raise wrong(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
 
 
 def interpolation(value: Any) -> str:
@@ -90,7 +101,7 @@ def fill_value(value: Any) -> float | list[float]:
     per_channel = isinstance(value, (list, tuple)) and len(value) > 0
     numbers_ = value if per_channel else [value]
     if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in numbers_):
-        raise ValueError(
+        raise wrong(
             "fill_value must be a finite number, or a sequence with one finite number per channel. "
             f"Received: fill_value={value!r}."
         )
@@ -100,13 +111,13 @@ def fill_value(value: Any) -> float | list[float]:
 def fill_value_fits(value: float | list[float], channels: int | None, dtype: Any = "float32") -> None:
     """Raise unless images of so many channels, and of `dtype`, can hold `value`."""
     if isinstance(value, list) and channels is not None and len(value) != channels:
-        raise ValueError(
+        raise wrong(
             f"fill_value must be a number, or one number for each of the {channels} channels of "
             f"images. Received: fill_value={value!r}."
         )
     info = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
     if info and not all(v.is_integer() and info.min <= v <= info.max for v in np.ravel(value).tolist()):
-        raise ValueError(
+        raise wrong(
             f"fill_value must be what images of {info.dtype} can hold, {info.min} to {info.max}. "
             f"Received: fill_value={value!r}."
         )
@@ -115,20 +126,20 @@ def fill_value_fits(value: float | list[float], channels: int | None, dtype: Any
 def boolean(argument: str, value: Any) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise ValueError(f"{argument} must be True or False. Received: {argument}={value!r}.")
+    raise wrong(f"{argument} must be True or False. Received: {argument}={value!r}.")
 
 
 def positive(argument: str, value: Any) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if number and math.isfinite(value) and value > 0:
         return float(value)
-    raise ValueError(f"{argument} must be a positive number. Received: {argument}={value!r}.")
+    raise wrong(f"{argument} must be a positive number. Received: {argument}={value!r}.")
 
 
 def count(argument: str, value: Any) -> int:
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0:
         return int(value)
-    raise ValueError(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
+    raise wrong(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
 
 
 def size(argument: str, value: Any) -> tuple[int, int]:
@@ -140,7 +151,7 @@ def size(argument: str, value: Any) -> tuple[int, int]:
         isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in sizes
     )
     if not integers or len(sizes) != 2 or min(sizes) < 1:
-        raise ValueError(
+        raise wrong(
             f"{argument} must be two positive integers, (height, width). Received: {argument}={value!r}."
         )
     return int(sizes[0]), int(sizes[1])
@@ -156,13 +167,13 @@ def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: s
         for want, have in zip(expected, received, strict=True)
     )
     if not fits:
-        raise ValueError(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
+        raise wrong(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
 
 
 def known_rank(argument: str, tensor: Any, names: str) -> None:
     """Raise where not even the rank of `tensor` is known while a graph is made."""
     if getattr(tensor.shape, "rank", 0) is None:
-        raise ValueError(
+        raise wrong(
             f"{argument} must have shape {names}: sizes may be unknown, but not their number "
             f"(tensor.set_shape tells it). Received: {argument}.shape={tensor.shape}."
         )
@@ -174,16 +185,25 @@ def params(argument: str, tensor: Any, num_params: int) -> None:
     floating(argument, tensor.dtype)
 
 
-def floating(argument: str, dtype: Any, why: str = "") -> None:
+# What to do with images of whole numbers, where they are to be interpolated or looked at.
+CAST_PICTURES = 'cast and scale pictures first: keras.ops.cast(images, "float32") / 255'
+
+
+def floating(argument: str, dtype: Any, why: str = "", cure: str = "") -> None:
     """Raise unless `dtype` (a name, or what has one) is a floating-point type."""
     name = str(getattr(dtype, "name", dtype))
     if not name.startswith(("float", "bfloat")):
-        cure = f'cast it first: keras.ops.cast({argument}, "float32")'
-        if argument == "images":
-            cure = 'cast (and scale) it first, for instance keras.ops.cast(images, "float32") / 255'
-        raise ValueError(
+        cure = cure or f'cast it first: keras.ops.cast({argument}, "float32")'
+        raise wrong(
             f"{argument} must be floating point{why}; {cure}. Received: {argument}.dtype={name}."
         )
+
+
+def interpolated(images_dtype: Any, interpolation: str) -> None:
+    """Raise unless images of this dtype can be read by `interpolation`."""
+    if interpolation != "nearest":
+        cure = f'read labels by interpolation="nearest"; {CAST_PICTURES}'
+        floating("images", images_dtype, f" for interpolation={interpolation!r}", cure)
 
 
 def require(what: str, extra: str, *packages: str) -> None:

@@ -5,7 +5,7 @@ import copy
 import keras
 import tensorflow as tf
 
-from keras_stn import _checks, _layout, grids, sampler, transforms
+from keras_stn import _checks, _layout, _saving, grids, sampler, transforms
 from keras_stn.localization import Localization
 from keras_stn.localization.layer import check_network
 
@@ -41,12 +41,15 @@ class Warp(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
-        images (batch, H, W, channels), floating point, or (batch, channels, H, W) for channels_first;
-        params (batch, num_params), one row for each image. Any size from 1 up, static or not.
+        images (batch, H, W, channels), or (batch, channels, H, W) for channels_first: floating point, or
+        whole numbers with `interpolation="nearest"`, as labels are; params (batch, num_params), one row
+        for each image. Any size from 1 up, static or not.
 
     Output shape:
-        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
-        as the input. Coordinates and weights are float32 at least, whatever the dtype policy.
+        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; whole numbers
+        keep their dtype, and so labels their values under every policy, where labels in floats are
+        rounded to half precision. channels_first as the input. Coordinates and weights are float32 at
+        least, whatever the dtype policy.
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.
@@ -95,14 +98,20 @@ class Warp(keras.layers.Layer):
         return self._compiled(shape, images, params)
 
     def _check(self, images, params):
-        _checks.floating("images", images.dtype)
+        _checks.interpolated(images.dtype, self.interpolation)
         batch, num_params = images.shape[0], self.transform.num_params
         _checks.shape("params", params, (batch, num_params), f"(batch of images, {num_params})")
         *_, channels = _layout.shape_to_channels_last(images.shape, self.data_format)
-        _checks.fill_value_fits(self.fill_value, channels)
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        _checks.fill_value_fits(self.fill_value, channels, dtype)
+
+    def _dtype_of(self, images):
+        """Of the output: labels are never cast, for half precision has no label of 257."""
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        return self.compute_dtype if "float" in dtype else dtype
 
     def _warp(self, images, params):
-        images = tf.cast(images, self.compute_dtype)
+        images = tf.cast(images, self._dtype_of(images))
         params = tf.cast(params, grids.coordinate_dtype(images.dtype))
         images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
         source_size = grids.image_size(images)
@@ -124,7 +133,7 @@ class Warp(keras.layers.Layer):
         images, params = inputs
         self._check(images, params)
         shape = self.compute_output_shape([images.shape, params.shape])
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+        return keras.KerasTensor(shape, dtype=self._dtype_of(images))
 
     def get_config(self):
         return {
@@ -239,12 +248,15 @@ class SpatialTransformer(keras.layers.Layer):
 
     def _check_parts_agree(self):
         for argument in ("transform", "data_format"):
+            ours, theirs = getattr(self.warp, argument), getattr(self.localization, argument)
+            if ours == theirs:
+                continue
             ours, theirs = (
-                keras.saving.serialize_keras_object(getattr(part, argument))
-                for part in (self.warp, self.localization)
+                f"{type(value).__name__}({value.get_config()})" if argument == "transform" else value
+                for value in (ours, theirs)
             )
             if ours != theirs:
-                raise ValueError(
+                raise _checks.wrong(
                     f"{argument} must be the same for the SpatialTransformer and its Localization. "
                     f"Received: {argument}={ours} and localization.{argument}={theirs}."
                 )
@@ -278,29 +290,28 @@ class SpatialTransformer(keras.layers.Layer):
             "align_corners",
             "data_format",
         )
+        _saving.refuse_what_does_not_load(self)
+        localization = _saving.serialized(self.localization)
+        localization.pop("build_config", None)  # for images of one size; a copy may be for another
         return {
             **super().get_config(),
-            "localization": self._localization_config(),
+            "localization": localization,
             **{argument: warp[argument] for argument in arguments},
         }
-
-    def _localization_config(self):
-        config = keras.saving.serialize_keras_object(self.localization)
-        config.pop("build_config", None)  # for images of one size; a copy may be for another
-        return config
 
     def get_build_config(self):
         config = super().get_build_config()
         return config and {**config, "localization": self.localization.get_build_config()}
 
     def build_from_config(self, config):
-        if config.get("localization"):
+        if config.get("localization") and not self.localization.built:  # it may be another's as well
             self.localization.build_from_config(config["localization"])
         super().build_from_config(config)
 
     @classmethod
     def from_config(cls, config):
         config = copy.deepcopy(config)
-        if isinstance(config.get("localization"), dict):
-            config["localization"] = keras.saving.deserialize_keras_object(config["localization"])
+        config["localization"] = _saving.part(
+            "the localization of a SpatialTransformer", config.get("localization"), Localization
+        )
         return cls(**config)

@@ -163,9 +163,7 @@ class GridSample(keras.Operation):
         _checks.known_rank("grid", grid, "(batch of images, h, w, 2)")
         _checks.shape("images", images, (None,) * 4, "(batch, H, W, channels)")
         _checks.shape("grid", grid, (images.shape[0], None, None, 2), "(batch of images, h, w, 2)")
-        if self.interpolation != "nearest":
-            why = f" for interpolation={self.interpolation!r}"
-            _checks.floating("images", images.dtype, why)
+        _checks.interpolated(images.dtype, self.interpolation)
         _checks.floating("grid", grid.dtype)
         dtype = keras.backend.standardize_dtype(images.dtype)
         _checks.fill_value_fits(self.fill_value, images.shape[3], dtype)

@@ -18,6 +18,7 @@ ROOMS = [
     "_quiet",
     "_checks",
     "_layout",
+    "_saving",
     "grids",
     "sampler",
     "ops",

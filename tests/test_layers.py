@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_stn
 from keras_stn import Localization, SpatialTransformer, Warp, ops
@@ -76,3 +77,61 @@ def test_the_model_of_the_readme_trains():
     history = model.fit(digits, labels, epochs=8, verbose=0).history["loss"]
     assert history[-1] < history[0]
     assert np.max(np.abs(model.layers[0].localization.head.kernel)) > 0
+
+
+# --- Labels -----------------------------------------------------------------------------------------
+
+DTYPES = ("bool", "uint8", "int8", "uint16", "int16", "int32", "uint32", "int64")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_labels_keep_their_dtype_and_their_values(dtype, policy):
+    """In floats of the layer's dtype 72 labels of 400 were others at the identity under bfloat16."""
+    highest = min(np.iinfo(dtype).max, 400) if dtype != "bool" else 1
+    labels = np.random.default_rng(0).integers(0, highest + 1, (2, 7, 5, 1)).astype(dtype)
+    flip = np.array([[1, 0, 0, 0, 1, 0], [-1, 0, 0, 0, -1, 0]], "float32")
+    layer = Warp("affine", interpolation="nearest", fill_value=1.0, dtype=policy)
+    symbols = keras.Input((7, 5, 1), dtype=dtype), keras.Input((6,))
+    model = keras.Model(list(symbols), layer(list(symbols)))
+    assert model.output.dtype == dtype
+    compiled = tf.function(lambda *inputs: layer(list(inputs)), jit_compile=True)
+    for warped in (layer([labels, flip]), model([labels, flip]), compiled(labels, flip)):
+        assert warped.dtype == dtype
+        np.testing.assert_array_equal(warped[0], labels[0])
+        np.testing.assert_array_equal(warped[1], labels[1, ::-1, ::-1])
+
+
+def test_labels_that_a_layer_cannot_take_are_told_how_to_be_warped():
+    labels, params = np.zeros((2, 7, 5, 1), "int32"), np.zeros((2, 6), "float32")
+    with pytest.raises(ValueError, match=r'read labels by interpolation="nearest"; cast and scale pic'):
+        Warp("affine")([labels, params])
+    for layer in (SpatialTransformer(), Localization()):
+        with pytest.raises(ValueError, match=r'interpolation="nearest"\)\(\[labels, params\]\)'):
+            layer(labels)
+    with pytest.raises(ValueError, match="fill_value must be what images of uint8 can hold, 0 to 255"):
+        Warp("affine", interpolation="nearest", fill_value=300)([labels.astype("uint8"), params])
+
+
+# --- Errors -----------------------------------------------------------------------------------------
+
+
+def test_errors_of_arguments_are_plain_text_in_every_way_to_call():
+    """Keras wrote colours of a terminal and all arguments around them."""
+    images, params = np.zeros((2, 7, 5, 1), "float32"), np.zeros((2, 5), "float32")
+    layer = SpatialTransformer(keras.Sequential([keras.layers.Flatten()]))
+    wrong = [
+        (lambda: Warp("affine")([images.astype(int), params]), "images must be floating point"),
+        (lambda: Warp("affine", fill_value=[1.0, 2.0])([images, params[:, :5]]), "Input 1 of layer"),
+        (lambda: Warp("affine")([images, np.zeros((3, 6))]), "params must have"),
+        (lambda: layer(images.astype("uint8")), "images must be floating point"),
+        (lambda: keras.Sequential([layer])(images.astype("uint8")), "images must be floating point"),
+        (
+            lambda: Warp("affine", fill_value=[1.0, 2.0])([images, np.zeros((2, 6))]),
+            "fill_value must be",
+        ),
+    ]
+    for function, message in wrong:
+        with pytest.raises(ValueError, match=f"^{message}") as caught:
+            function()
+        assert "\x1b" not in str(caught.value)

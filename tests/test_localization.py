@@ -161,3 +161,73 @@ def test_a_ready_localization_is_used_as_it_is():
     layer = SpatialTransformer(inside, "similarity")
     assert layer.localization is inside
     assert layer(np.ones((2, 5, 8, 1), "float32")).shape == (2, 5, 8, 1)
+
+
+# --- What is wrong with a network -------------------------------------------------------------------
+
+
+def _two_inputs():
+    one, two = keras.Input((8, 6, 1)), keras.Input((3,))
+    return keras.Model([one, two], keras.layers.concatenate([keras.layers.Flatten()(one), two]))
+
+
+def _made_for(*size):
+    return keras.Sequential([keras.Input(size), keras.layers.Flatten(), keras.layers.Dense(3)])
+
+
+@keras.saving.register_keras_serializable(package="test_localization")
+class Faulty(keras.layers.Layer):
+    def call(self, images):
+        raise TypeError("no such colour")
+
+
+def _two_outputs():
+    images = keras.Input((8, 6, 1))
+    flat = keras.layers.Flatten()(images)
+    return keras.Model(images, {"one": flat, "two": flat})
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            _two_inputs,
+            r"one input, the images.*with 2 inputs, of shapes \[\(None, 8, 6, 1\), \(None, 3\)\]",
+        ),
+        (
+            lambda: _made_for(32, 32, 1),
+            r"made for images of shape \(None, 8, 6, 1\).*for \(None, 32, 32, 1\)",
+        ),
+        (
+            lambda: _made_for(8, 6, 3),
+            r"made for images of shape \(None, 8, 6, 1\).*for \(None, 8, 6, 3\)",
+        ),
+        (lambda: _made_for(8, 6), r"made for images of shape \(None, 8, 6, 1\).*for \(None, 8, 6\)"),
+        (Faulty, "no such colour"),
+        (_two_outputs, "features of shape {'one': "),
+        (lambda: keras.layers.Conv2D(2, 3), r"features of shape \(None, 6, 4, 2\)"),
+    ],
+)
+def test_an_error_says_what_is_wrong_with_the_network(network, message):
+    network = network()
+    for use in (lambda x: SpatialTransformer(network)(x), lambda x: Localization(network)(x)):
+        with pytest.raises(ValueError, match=message) as caught:
+            use(keras.Input((8, 6, 1)))
+        assert str(caught.value).startswith("The localization network must")
+        assert f"network={network.name!r}" in str(caught.value)
+        assert "\x1b" not in str(caught.value)
+
+
+# --- The identity and what decays -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transform", transforms.FAMILIES)
+def test_weight_decay_leaves_the_identity_alone(transform):
+    """With nothing to learn, 300 steps of AdamW left a zoom of 0.97."""
+    images = np.zeros((2, 8, 6, 1), "float32")
+    model = keras.Sequential([keras.Input((8, 6, 1)), SpatialTransformer("dense", transform)])
+    model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.1), "mse")
+    model.fit(np.repeat(images, 300, 0), np.repeat(images, 300, 0), batch_size=2, verbose=0)
+    params = model.layers[0].localization(images).numpy()
+    identity = transforms.get(transform).identity_params
+    np.testing.assert_array_equal(params, np.tile(np.float32(identity), (2, 1)))

@@ -1,19 +1,22 @@
 """The layer `Localization`: a network, and a head that starts at the identity."""
 
 import copy
+import json
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_stn import _checks, _layout, transforms
+from keras_stn import _checks, _layout, _saving, transforms
+from keras_stn.localization.features import features_shape
 from keras_stn.localization.networks import BUILDERS
-
-_DEFAULT_BUILDS = keras.layers.Layer.build, keras.Model.build
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Identity(keras.initializers.Initializer):
-    """Initializer of the head's bias: the parameters of the identity.
+    """Initializer of a bias: the parameters of the identity.
+
+    For models that were saved when the bias of the head held the identity.
 
     Args:
         transform: The transform family: a name or a `keras_stn.transforms.Transform`.
@@ -38,32 +41,73 @@ class Identity(keras.initializers.Initializer):
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Head(keras.layers.Dense):
-    """The dense layer that makes the params, which `model.quantize` passes over.
+    """The dense layer that makes the params: `features @ kernel + (bias + offset)`.
 
-    On 8 bits params have 256 places in the whole image.
+    The offset is the identity, and no weight: what decays, as all weights do in AdamW, falls back to the
+    identity and not to a map of zeros. `model.quantize` passes the layer over: on 8 bits params have 256
+    places in the whole image.
 
     Args:
         *args: As in `keras.layers.Dense`.
+        offset: A number for each unit; `None` where the bias holds the identity, as it does in models
+            that were saved before there was an offset.
         **kwargs: As in `keras.layers.Dense`.
 
     Example:
-        >>> import keras_stn
-        >>> keras_stn.localization.layer.Head(6).units
-        6
+        >>> import keras_stn, numpy as np
+        >>> head = keras_stn.localization.layer.Head(2, kernel_initializer="zeros", offset=(1.0, 0.5))
+        >>> head(np.ones((1, 3))).numpy().tolist(), head.bias.numpy().tolist()
+        ([[1.0, 0.5]], [0.0, 0.0])
     """
+
+    def __init__(self, *args, offset=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.offset = None if offset is None else tuple(map(float, offset))
+
+    def call(self, inputs, training=None):
+        if self.offset is None:
+            return super().call(inputs, training=training)
+        # The two constants first: in a file they are one.
+        constant = self.bias + keras.ops.convert_to_tensor(self.offset, self.compute_dtype)
+        return keras.ops.matmul(inputs, self.kernel) + constant
 
     def quantize(self, mode, *args, **kwargs):
         # `keras.Model.quantize` makes a warning of this, as of layers that have no such method.
         raise NotImplementedError(f"{self.name!r} stays in {self.dtype}, for it makes coordinates.")
+
+    def get_config(self):
+        config = super().get_config()
+        return config if self.offset is None else {**config, "offset": self.offset}
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        if self.offset is not None:
+            store[_OFFSET] = np.array(self.offset)
+
+    def load_own_variables(self, store):
+        stored = {name: store[name] for name in store.keys()}  # noqa: SIM118 - it may be no dictionary
+        theirs = np.array(stored.pop(_OFFSET, 0.0))
+        super().load_own_variables(stored)
+        ours = 0.0 if self.offset is None else np.array(self.offset)
+        if self.built and np.any(theirs != ours):  # of a head whose bias holds the identity, or for one
+            self.bias.assign(keras.ops.convert_to_numpy(self.bias) + (theirs - ours))
+
+
+_CURE = (
+    f"{_checks.CAST_PICTURES}; warp labels by the params of their images: "
+    'keras_stn.Warp(transform, interpolation="nearest")([labels, params])'
+)
+_OFFSET = "offset"  # among the saved weights of a head, by their numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Localization(keras.layers.Layer):
     """Predicts the parameters of a transform from images.
 
-    A network, and a dense head whose kernel starts at zero and whose bias starts at the identity: so
-    training starts from a transformer that returns its input. `keras_stn.SpatialTransformer` holds one;
-    use it directly where a Functional model needs the parameters themselves.
+    A network, and a dense head that adds the identity to weights which start at zero: so training starts
+    from a transformer that returns its input, and weight decay leads back to it.
+    `keras_stn.SpatialTransformer` holds one; use it directly where a Functional model needs the
+    parameters themselves.
 
     Args:
         network: What comes before the head:
@@ -114,6 +158,7 @@ class Localization(keras.layers.Layer):
         self._builder = (network or "resized_conv") if named else None
         self.network: Any = None if named else network
         self.head: Any = None
+        self._head_config: str | None = None  # JSON, for Keras would track a dictionary
         self.params_dtype = "float64" if self.compute_dtype == "float64" else "float32"
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
@@ -123,44 +168,29 @@ class Localization(keras.layers.Layer):
             # Only the default looks at the size, and its weights do not depend on it.
             size = {"image_size": shape[1:3]} if self._builder == "resized_conv" else {}
             self.network = BUILDERS[self._builder](**size, dtype=self.dtype_policy)
-        features = self._build_network(shape)
+        features = features_shape(self.network, shape, self.compute_dtype)
+        _freeze_what_is_new(self.network)
         if self.head is None:
-            self.head = Head(
-                self.transform.num_params,
-                kernel_initializer="zeros",
-                bias_initializer=Identity(self.transform),
-                dtype=self.params_dtype,
-                name="params",
-            )
+            self.head = self._new_head()
         if not self.head.built:
             self.head.build(features)
         if not self.trainable:  # Keras tells the parts there are when it is set, and these are new
             self.network.trainable = self.head.trainable = False
 
-    def _build_network(self, shape):
-        """The static shape of what the network returns; raises if a dense head cannot take it."""
-        received = None
-        try:
-            # Keras warns of a `build` that nobody has written; the network is then built by its call.
-            if not self.network.built and type(self.network).build not in _DEFAULT_BUILDS:
-                self.network.build(shape)
-            spec = self.network.compute_output_spec(keras.KerasTensor(shape, self.compute_dtype))
-            received = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), spec)
-            cause = None
-        except ValueError as error:  # such as a Dense layer on features of unknown size
-            cause = error
-        if not (isinstance(received, tuple) and len(received) == 2 and isinstance(received[1], int)):
-            raise ValueError(
-                "The localization network must return features of shape (batch, n) with a static n, "
-                "from which a dense head makes the params. End it with Flatten, on images of a static "
-                "size, or with GlobalAveragePooling2D. "
-                f"Received: network={self.network.name!r} with output shape {received} "
-                f"for images of shape {tuple(shape)}."
-            ) from cause
-        return received
+    def _new_head(self):
+        if self._head_config:
+            config = json.loads(self._head_config)
+            return _saving.part("the head of a Localization", config, Head)
+        return Head(
+            self.transform.num_params,
+            kernel_initializer="zeros",
+            offset=self.transform.identity_params,
+            dtype=self.params_dtype,
+            name="params",
+        )
 
     def call(self, images, training=None):  # Keras hands training on to the network
-        _checks.floating("images", images.dtype)
+        _checks.floating("images", images.dtype, cure=_CURE)
         images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
         features = self.network(images)  # (batch, n)
         return self.head(features)  # (batch, num_params)
@@ -169,40 +199,77 @@ class Localization(keras.layers.Layer):
         return (input_shape[0], self.transform.num_params)
 
     def compute_output_spec(self, images, training=None):
-        _checks.floating("images", images.dtype)
+        _checks.floating("images", images.dtype, cure=_CURE)
         shape = self.compute_output_shape(images.shape)
         return keras.KerasTensor(shape, dtype=self.params_dtype)
 
     def get_config(self):
-        network = self._builder or keras.saving.serialize_keras_object(self.network)
+        _saving.refuse_what_does_not_load(self)
+        # An .h5 file has no build config, in which the parts of a named network stand otherwise.
+        by_name = self._builder and not (self.network is not None and _saving.to_legacy_h5())
+        head = json.loads(self._head_config) if self._head_config else None
+        if self.head is not None:
+            head = _saving.serialized(self.head)
+            head.pop("build_config", None)  # for features of one size; a copy may be for another
         return {
             **super().get_config(),
-            "network": network,
+            "network": self._builder if by_name else _saving.serialized(self.network),
             "transform": keras.saving.serialize_keras_object(self.transform),
             "data_format": self.data_format,
+            "head": head,
         }
 
     def get_build_config(self):
-        """What a saved model needs beside the arguments: the parts, some of them frozen or quantized."""
+        """What a saved model needs beside the arguments: the network, frozen or quantized."""
         config = super().get_build_config()
-        if config is None or self.head is None:
+        if config is None or self.head is None or not self._builder:
             return config
-        if self._builder:
-            config["network"] = keras.saving.serialize_keras_object(self.network)
-        return {**config, "head": keras.saving.serialize_keras_object(self.head)}
+        return {**config, "network": _saving.serialized(self.network)}
 
     def build_from_config(self, config):
-        for part in ("network", "head"):
-            if part in config:
-                setattr(self, part, keras.saving.deserialize_keras_object(copy.deepcopy(config[part])))
+        # "head": of models that were saved when its config stood here.
+        for name, kind in (("network", keras.layers.Layer), ("head", Head)):
+            if name in config:
+                what = f"the {name} of a Localization"
+                setattr(self, name, _saving.part(what, copy.deepcopy(config[name]), kind))
         super().build_from_config(config)
 
     @classmethod
     def from_config(cls, config):
         config = copy.deepcopy(config)  # Keras empties the config of a Functional network
-        if isinstance(config.get("network"), dict):
-            config["network"] = keras.saving.deserialize_keras_object(config["network"])
-        return cls(**config)
+        config["network"] = _saving.part(
+            "the network of a Localization", config.get("network"), keras.layers.Layer
+        )
+        head = config.pop("head", _OLD_HEAD)
+        layer = cls(**config)
+        head = _old_head(layer) if head is _OLD_HEAD else head
+        layer._head_config = head and json.dumps(head)
+        return layer
+
+
+_OLD_HEAD = "of a model that was saved when no config told of the head"
+
+
+def _old_head(layer: Localization) -> dict:
+    """The config of the head that such a model has: its bias is, or is loaded with, the identity."""
+    head = Head(
+        layer.transform.num_params,
+        kernel_initializer="zeros",
+        bias_initializer=Identity(layer.transform),
+        dtype=layer.params_dtype,
+        name="params",
+    )
+    return keras.saving.serialize_keras_object(head)
+
+
+def _freeze_what_is_new(network: keras.layers.Layer) -> None:
+    """Keras freezes the layers that there are when `trainable` is set, not those that `build` makes."""
+    if not network.trainable:
+        network.trainable = True  # Keras passes over a value that is there already
+        network.trainable = False
+    elif isinstance(network, keras.Model):
+        for layer in network.layers:
+            _freeze_what_is_new(layer)
 
 
 def check_network(argument: str, network: Any) -> None:
@@ -210,7 +277,7 @@ def check_network(argument: str, network: Any) -> None:
     if isinstance(network, str):
         _checks.one_of(argument, network, BUILDERS)
     elif network is not None and not isinstance(network, keras.layers.Layer):
-        raise ValueError(
+        raise _checks.wrong(
             f"{argument} must be None, one of {tuple(BUILDERS)}, or a Keras model or layer. "
             f"Received: {argument}={network!r}."
         )

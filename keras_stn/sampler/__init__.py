@@ -57,6 +57,9 @@ def sample(
     size of the images.
     """
     check_size(images, fill_mode)
+    if images.dtype == tf.bool:  # which has no products
+        bits = sample(tf.cast(images, tf.uint8), coordinates, interpolation, fill_mode, fill_value)
+        return tf.cast(bits, tf.bool)
     if images.shape[3] is None and fill_mode == "constant" and isinstance(fill_value, list):
         # Other images would be broadcast to so many channels.
         images = tf.ensure_shape(images, (None, None, None, len(fill_value)))

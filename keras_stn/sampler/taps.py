@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import grids
+from keras_stn import _checks, grids
 
 Tensor = Any
 Tap = tuple[Tensor, Tensor]  # pixel, weight
@@ -26,12 +26,12 @@ def check_size(images: Tensor, fill_mode: str) -> None:
     """Raise where a pixel would have no number of its own."""
     batch, height, width, _ = images.shape
     if fill_mode in _EXTENSIONS and max(height or 0, width or 0) > _FAR:
-        raise ValueError(
+        raise _checks.wrong(
             f"images must be at most {int(_FAR):,} pixels high and wide for fill_mode={fill_mode!r}. "
             f"Received: images.shape={tuple(images.shape)}."
         )
     if math.prod(size or 1 for size in (batch, height, width)) >= 2**31:
-        raise ValueError(
+        raise _checks.wrong(
             "images must have fewer than 2**31 pixels in a batch. "
             f"Received: images.shape={tuple(images.shape)}."
         )

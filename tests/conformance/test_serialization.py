@@ -4,7 +4,9 @@ Equality is exact throughout: the same operations run on the same machine.
 """
 
 import copy
+import functools
 import json
+import pathlib
 import pickle
 import subprocess
 import sys
@@ -29,6 +31,7 @@ from cases import (
     sequential,
 )
 
+from golden import make_old_models
 from keras_stn import Localization, SpatialTransformer, Warp, ops, transforms
 
 
@@ -419,3 +422,102 @@ def test_a_copy_by_its_config_takes_images_of_another_size(network):
     layer(np.zeros((1, 16, 20, 1), "float32"))
     again = SpatialTransformer.from_config(layer.get_config())
     assert again(np.zeros((1, 24, 18, 1), "float32")).shape == (1, 24, 18, 1)
+
+
+# --- Damaged files ----------------------------------------------------------------------------------
+
+
+def _damage(config):
+    """Every config with one key left out, or one value of another kind."""
+    for key in config:
+        yield f"without {key}", {name: value for name, value in config.items() if name != key}
+        if isinstance(config[key], dict):
+            for what, damaged in _damage(config[key]):
+                yield f"{key}: {what}", {**config, key: damaged}
+        elif key not in ("name", "trainable"):  # Keras takes these as they come
+            yield f"{key}=object", {**config, key: ["damaged"]}
+
+
+def _use(layer, config, build_config, images):
+    again = type(layer).from_config(config)
+    if build_config is not None:
+        again.build_from_config(build_config)
+    else:
+        again(images)
+
+
+def _is_refused(function, what):
+    try:
+        function()
+    except (TypeError, ValueError) as error:
+        return "Tracked" not in str(error)
+    except Exception as error:
+        raise AssertionError(f"{what}: {type(error).__name__}: {error}") from error
+    return False
+
+
+def test_a_damaged_config_is_a_value_error_or_still_a_layer():
+    """It ended in an AttributeError of a TrackedDict."""
+    model = _digits_model("dense")
+    layer = model.layers[0]
+    images = np.zeros((1, 16, 20, 1), "float32")
+    configs = [("config", layer.get_config()), ("build_config", layer.get_build_config())]
+    refused = 0
+    for which, config in configs:
+        for what, damaged in _damage(
+            json.loads(json.dumps(keras.saving.serialize_keras_object(config)))
+        ):
+            if which == "config":
+                damage = functools.partial(_use, layer, damaged, None, images)
+            else:
+                damage = functools.partial(_use, layer, layer.get_config(), damaged, images)
+            refused += _is_refused(damage, f"{which}, {what}")
+    assert refused > 50
+
+
+def test_a_network_without_its_class_name_is_named():
+    layer = _digits_model("dense").layers[0]
+    config = keras.saving.serialize_keras_object(layer.get_build_config())
+    del config["localization"]["network"]["class_name"]
+    fresh = SpatialTransformer.from_config(layer.get_config())
+    with pytest.raises(ValueError, match="config of the network of a Localization must be what"):
+        fresh.build_from_config(config)
+
+
+# --- Models that were saved when the bias of the head held the identity -----------------------------
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+
+
+def _old(name="old"):
+    return np.load(GOLDEN / "old_outputs.npz")[name]
+
+
+@pytest.mark.parametrize("file", ["old.keras", "old.h5", "old_frozen.keras"])
+def test_an_old_model_loads_to_its_very_outputs_and_is_saved_again(file, tmp_path):
+    model = keras.models.load_model(GOLDEN / file)
+    expected = _old(file.split(".")[0])
+    # The same operations; on another processor, in another order of adding.
+    np.testing.assert_allclose(model(make_old_models.IMAGES), expected, rtol=0, atol=1e-6)
+    frozen = {layer.localization.head.trainable for layer in model.layers}
+    assert frozen == ({True} if file != "old_frozen.keras" else {True, False})
+    for suffix in ("keras", "h5"):
+        model.save(tmp_path / f"model.{suffix}")
+        again = keras.models.load_model(tmp_path / f"model.{suffix}")
+        assert_same_output(model, again, (make_old_models.IMAGES,))
+
+
+def test_old_weights_load_into_a_model_of_today_and_the_other_way():
+    model = make_old_models.build()
+    model.load_weights(GOLDEN / "old.weights.h5")
+    # A bias of 1.07 and one of 1 + 0.07 differ in the last bit.
+    np.testing.assert_allclose(model(make_old_models.IMAGES), _old(), rtol=0, atol=1e-6)
+
+
+def test_todays_weights_load_into_an_old_model(tmp_path):
+    model = scramble(make_old_models.build())
+    model.save_weights(tmp_path / "model.weights.h5")
+    old = keras.models.load_model(GOLDEN / "old.h5")
+    old.load_weights(tmp_path / "model.weights.h5")
+    expected, actual = model(make_old_models.IMAGES), old(make_old_models.IMAGES)
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-6)

@@ -1,0 +1,72 @@
+"""What a localization network makes of images: its features, or what is wrong with it."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_stn import _checks
+
+_DEFAULT_BUILDS = keras.layers.Layer.build, keras.Model.build
+
+
+def features_shape(network: Any, shape: tuple[int | None, ...], dtype: str) -> tuple[int | None, int]:
+    """The static shape (batch, n) of what `network` returns for images of `shape`; builds it if need be.
+
+    Raises a ValueError that says what is wrong where a dense head cannot take it.
+    """
+    _check_inputs(network, shape)
+    received, cause = None, None
+    try:
+        # Keras warns of a `build` that nobody has written; the network is then built by its call.
+        if not network.built and type(network).build not in _DEFAULT_BUILDS:
+            network.build(shape)
+        spec = network.compute_output_spec(keras.KerasTensor(shape, dtype))
+        received = keras.tree.map_structure(lambda tensor: tuple(tensor.shape), spec)
+    except (AttributeError, LookupError, TypeError, ValueError, tf.errors.OpError) as error:
+        cause = error
+    if isinstance(received, tuple) and len(received) == 2 and isinstance(received[1], int):
+        return received
+    if cause is None:
+        came = f"features of shape {received}"
+    else:  # such as a Dense layer on features of unknown size
+        came = f"{type(cause).__name__}: {_first_lines(cause)}"
+    raise _checks.wrong(
+        "The localization network must turn images into features of shape (batch, n) with a static n, "
+        "from which a dense head makes the params. End it with Flatten, on images of a static size, or "
+        f"with GlobalAveragePooling2D. Received: network={network.name!r}, which makes of images of "
+        f"shape {tuple(shape)}: {came}"
+    ) from cause
+
+
+def _check_inputs(network: Any, shape: tuple[int | None, ...]) -> None:
+    """Raise unless a network that knows its inputs has one, and one that takes images of `shape`."""
+    try:
+        inputs = network.inputs if isinstance(network, keras.Model) else None
+    except (AttributeError, ValueError):  # of a model that has not been called
+        inputs = None
+    if not inputs:
+        return
+    shapes = [tuple(tensor.shape) for tensor in inputs]
+    if len(shapes) > 1:
+        raise _checks.wrong(
+            "The localization network must have one input, the images. "
+            f"Received: network={network.name!r} with {len(shapes)} inputs, of shapes {shapes}."
+        )
+    (made_for,) = shapes
+    fits = len(made_for) == len(shape) and all(
+        have is None or want is None or have == want for have, want in zip(made_for, shape, strict=True)
+    )
+    if not fits:
+        raise _checks.wrong(
+            f"The localization network must be made for images of shape {tuple(shape)}, channels last, "
+            f"as they come. Received: network={network.name!r}, made for {made_for}."
+        )
+
+
+def _first_lines(error: BaseException) -> str:
+    """What an error says, without Keras' account of the arguments and its colours."""
+    text = str(error).partition("\n\nArguments received by")[0]
+    lines = [line for line in text.splitlines() if line.strip()]
+    text = " ".join(lines).replace("\x1b[1m", "").replace("\x1b[0m", "")
+    return text if len(text) <= 400 else f"{text[:400]} ..."
