@@ -118,12 +118,11 @@ def test_labels_that_a_layer_cannot_take_are_told_how_to_be_warped():
 
 def test_errors_of_arguments_are_plain_text_in_every_way_to_call():
     """Keras wrote colours of a terminal and all arguments around them."""
-    images, params = np.zeros((2, 7, 5, 1), "float32"), np.zeros((2, 5), "float32")
+    images, params = np.zeros((2, 7, 5, 1), "float32"), np.zeros((2, 6), "float32")
     layer = SpatialTransformer(keras.Sequential([keras.layers.Flatten()]))
     wrong = [
-        (lambda: Warp("affine")([images.astype(int), params]), "images must be floating point"),
-        (lambda: Warp("affine", fill_value=[1.0, 2.0])([images, params[:, :5]]), "Input 1 of layer"),
-        (lambda: Warp("affine")([images, np.zeros((3, 6))]), "params must have"),
+        (lambda: Warp()([images.astype(int), params]), "images must be floating point"),
+        (lambda: Warp()([images, np.zeros((3, 6))]), "params must have"),
         (lambda: layer(images.astype("uint8")), "images must be floating point"),
         (lambda: keras.Sequential([layer])(images.astype("uint8")), "images must be floating point"),
         (
