@@ -12,7 +12,9 @@ import keras_stn
 
 README = (pathlib.Path(__file__).parents[1] / "README.md").read_text()
 MODULES = ["keras_stn"] + [
-    module.name for module in pkgutil.walk_packages(keras_stn.__path__, "keras_stn.")
+    module.name
+    for module in pkgutil.walk_packages(keras_stn.__path__, "keras_stn.")
+    if module.name != "keras_stn.__main__"  # which runs the command
 ]
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 

@@ -204,8 +204,8 @@ def _two_outputs():
         ),
         (lambda: _made_for(8, 6), r"made for images of shape \(None, 8, 6, 1\).*for \(None, 8, 6\)"),
         (Faulty, "no such colour"),
-        (_two_outputs, "features of shape {'one': "),
-        (lambda: keras.layers.Conv2D(2, 3), r"features of shape \(None, 6, 4, 2\)"),
+        (_two_outputs, "output shape {'one': "),
+        (lambda: keras.layers.Conv2D(2, 3), r"output shape \(None, 6, 4, 2\)"),
     ],
 )
 def test_an_error_says_what_is_wrong_with_the_network(network, message):

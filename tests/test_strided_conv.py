@@ -91,6 +91,8 @@ def assert_same_module(module, size, dtype, training, rtol):
     layer.build((None, size, size, 3))
     for variable, parameter in zip(layer.trainable_variables, module.parameters(), strict=True):
         variable.assign(to_keras(parameter))
+    # The bias of PyTorch's module holds the identity.
+    layer.localization.head.bias.assign_sub(layer.warp.transform.identity_params)
     images, target = smooth_pictures(size, 11, dtype), smooth_pictures(size, 12, dtype)
 
     module.train(training)

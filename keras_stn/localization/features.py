@@ -28,14 +28,14 @@ def features_shape(network: Any, shape: tuple[int | None, ...], dtype: str) -> t
     if isinstance(received, tuple) and len(received) == 2 and isinstance(received[1], int):
         return received
     if cause is None:
-        came = f"features of shape {received}"
+        came = f"output shape {received}"
     else:  # such as a Dense layer on features of unknown size
-        came = f"{type(cause).__name__}: {_first_lines(cause)}"
+        came = f"{type(cause).__name__} ({_first_lines(cause)})"
     raise _checks.wrong(
-        "The localization network must turn images into features of shape (batch, n) with a static n, "
-        "from which a dense head makes the params. End it with Flatten, on images of a static size, or "
-        f"with GlobalAveragePooling2D. Received: network={network.name!r}, which makes of images of "
-        f"shape {tuple(shape)}: {came}"
+        "The localization network must return features of shape (batch, n) with a static n, from which "
+        "a dense head makes the params. End it with Flatten, on images of a static size, or with "
+        f"GlobalAveragePooling2D. Received: network={network.name!r} with {came} "
+        f"for images of shape {tuple(shape)}."
     ) from cause
 
 

@@ -242,8 +242,9 @@ class Localization(keras.layers.Layer):
         )
         head = config.pop("head", _OLD_HEAD)
         layer = cls(**config)
-        head = _old_head(layer) if head is _OLD_HEAD else head
-        layer._head_config = head and json.dumps(head)
+        if head is _OLD_HEAD:
+            head = _old_head(layer)
+        layer._head_config = json.dumps(head) if head else None
         return layer
 
 
