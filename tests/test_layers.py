@@ -124,7 +124,7 @@ def test_errors_of_arguments_are_plain_text_in_every_way_to_call():
         (lambda: Warp()([images.astype(int), params]), "images must be floating point"),
         (lambda: Warp()([images, np.zeros((3, 6))]), "params must have"),
         (lambda: layer(images.astype("uint8")), "images must be floating point"),
-        (lambda: keras.Sequential([layer])(images.astype("uint8")), "images must be floating point"),
+        (lambda: layer(keras.Input((7, 5, 1), dtype="uint8")), "images must be floating point"),
         (
             lambda: Warp("affine", fill_value=[1.0, 2.0])([images, np.zeros((2, 6))]),
             "fill_value must be",
