@@ -58,15 +58,16 @@ _FILL_MODE_SYNONYMS = {
 }
 
 
-def wrong(message: str) -> ValueError:
-    """The error of an argument, whose words Keras leaves alone.
+def error(message: str) -> ValueError:
+    """A ValueError that arrives in its own words, wherever it is raised."""
+    return _in_its_own_words(ValueError(message))
 
-    Around what a layer raises in its call Keras writes the layer, all arguments, and a terminal's codes
-    for colours, once: not where an error says that this has been done.
-    """
-    error = ValueError(message)
-    error._keras_call_info_injected = True  # type: ignore[attr-defined]
-    return error
+
+def _in_its_own_words(exception: Any) -> Any:
+    # Keras puts what the `call` of a layer raises between terminal codes, and all arguments behind it,
+    # unless an inner layer has done so already, which this says.
+    exception._keras_call_info_injected = True
+    return exception
 
 
 def one_of(
@@ -83,7 +84,7 @@ def one_of(
     else:
         guess = None
     hint = f" Did you mean {guess!r}?" if guess else ""
-    raise wrong(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
+    raise error(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
 
 
 def interpolation(value: Any) -> str:
@@ -101,7 +102,7 @@ def fill_value(value: Any) -> float | list[float]:
     per_channel = isinstance(value, (list, tuple)) and len(value) > 0
     numbers_ = value if per_channel else [value]
     if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in numbers_):
-        raise wrong(
+        raise error(
             "fill_value must be a finite number, or a sequence with one finite number per channel. "
             f"Received: fill_value={value!r}."
         )
@@ -111,13 +112,13 @@ def fill_value(value: Any) -> float | list[float]:
 def fill_value_fits(value: float | list[float], channels: int | None, dtype: Any = "float32") -> None:
     """Raise unless images of so many channels, and of `dtype`, can hold `value`."""
     if isinstance(value, list) and channels is not None and len(value) != channels:
-        raise wrong(
+        raise error(
             f"fill_value must be a number, or one number for each of the {channels} channels of "
             f"images. Received: fill_value={value!r}."
         )
     info = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
     if info and not all(v.is_integer() and info.min <= v <= info.max for v in np.ravel(value).tolist()):
-        raise wrong(
+        raise error(
             f"fill_value must be what images of {info.dtype} can hold, {info.min} to {info.max}. "
             f"Received: fill_value={value!r}."
         )
@@ -126,20 +127,20 @@ def fill_value_fits(value: float | list[float], channels: int | None, dtype: Any
 def boolean(argument: str, value: Any) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
-    raise wrong(f"{argument} must be True or False. Received: {argument}={value!r}.")
+    raise error(f"{argument} must be True or False. Received: {argument}={value!r}.")
 
 
 def positive(argument: str, value: Any) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if number and math.isfinite(value) and value > 0:
         return float(value)
-    raise wrong(f"{argument} must be a positive number. Received: {argument}={value!r}.")
+    raise error(f"{argument} must be a positive number. Received: {argument}={value!r}.")
 
 
 def count(argument: str, value: Any) -> int:
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0:
         return int(value)
-    raise wrong(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
+    raise error(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
 
 
 def size(argument: str, value: Any) -> tuple[int, int]:
@@ -151,7 +152,7 @@ def size(argument: str, value: Any) -> tuple[int, int]:
         isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in sizes
     )
     if not integers or len(sizes) != 2 or min(sizes) < 1:
-        raise wrong(
+        raise error(
             f"{argument} must be two positive integers, (height, width). Received: {argument}={value!r}."
         )
     return int(sizes[0]), int(sizes[1])
@@ -167,13 +168,13 @@ def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: s
         for want, have in zip(expected, received, strict=True)
     )
     if not fits:
-        raise wrong(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
+        raise error(f"{argument} must have shape {names}. Received: {argument}.shape={received}.")
 
 
 def known_rank(argument: str, tensor: Any, names: str) -> None:
     """Raise where not even the rank of `tensor` is known while a graph is made."""
     if getattr(tensor.shape, "rank", 0) is None:
-        raise wrong(
+        raise error(
             f"{argument} must have shape {names}: sizes may be unknown, but not their number "
             f"(tensor.set_shape tells it). Received: {argument}.shape={tensor.shape}."
         )
@@ -194,7 +195,7 @@ def floating(argument: str, dtype: Any, why: str = "", cure: str = "") -> None:
     name = str(getattr(dtype, "name", dtype))
     if not name.startswith(("float", "bfloat")):
         cure = cure or f'cast it first: keras.ops.cast({argument}, "float32")'
-        raise wrong(
+        raise error(
             f"{argument} must be floating point{why}; {cure}. Received: {argument}.dtype={name}."
         )
 

@@ -256,7 +256,7 @@ class SpatialTransformer(keras.layers.Layer):
                 for value in (ours, theirs)
             )
             if ours != theirs:
-                raise _checks.wrong(
+                raise _checks.error(
                     f"{argument} must be the same for the SpatialTransformer and its Localization. "
                     f"Received: {argument}={ours} and localization.{argument}={theirs}."
                 )

@@ -31,7 +31,7 @@ def features_shape(network: Any, shape: tuple[int | None, ...], dtype: str) -> t
         came = f"output shape {received}"
     else:  # such as a Dense layer on features of unknown size
         came = f"{type(cause).__name__} ({_first_lines(cause)})"
-    raise _checks.wrong(
+    raise _checks.error(
         "The localization network must return features of shape (batch, n) with a static n, from which "
         "a dense head makes the params. End it with Flatten, on images of a static size, or with "
         f"GlobalAveragePooling2D. Received: network={network.name!r} with {came} "
@@ -49,7 +49,7 @@ def _check_inputs(network: Any, shape: tuple[int | None, ...]) -> None:
         return
     shapes = [tuple(tensor.shape) for tensor in inputs]
     if len(shapes) > 1:
-        raise _checks.wrong(
+        raise _checks.error(
             "The localization network must have one input, the images. "
             f"Received: network={network.name!r} with {len(shapes)} inputs, of shapes {shapes}."
         )
@@ -58,7 +58,7 @@ def _check_inputs(network: Any, shape: tuple[int | None, ...]) -> None:
         have is None or want is None or have == want for have, want in zip(made_for, shape, strict=True)
     )
     if not fits:
-        raise _checks.wrong(
+        raise _checks.error(
             f"The localization network must be made for images of shape {tuple(shape)}, channels last, "
             f"as they come. Received: network={network.name!r}, made for {made_for}."
         )

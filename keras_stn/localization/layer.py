@@ -278,7 +278,7 @@ def check_network(argument: str, network: Any) -> None:
     if isinstance(network, str):
         _checks.one_of(argument, network, BUILDERS)
     elif network is not None and not isinstance(network, keras.layers.Layer):
-        raise _checks.wrong(
+        raise _checks.error(
             f"{argument} must be None, one of {tuple(BUILDERS)}, or a Keras model or layer. "
             f"Received: {argument}={network!r}."
         )

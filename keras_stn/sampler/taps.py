@@ -26,12 +26,12 @@ def check_size(images: Tensor, fill_mode: str) -> None:
     """Raise where a pixel would have no number of its own."""
     batch, height, width, _ = images.shape
     if fill_mode in _EXTENSIONS and max(height or 0, width or 0) > _FAR:
-        raise _checks.wrong(
+        raise _checks.error(
             f"images must be at most {int(_FAR):,} pixels high and wide for fill_mode={fill_mode!r}. "
             f"Received: images.shape={tuple(images.shape)}."
         )
     if math.prod(size or 1 for size in (batch, height, width)) >= 2**31:
-        raise _checks.wrong(
+        raise _checks.error(
             "images must have fewer than 2**31 pixels in a batch. "
             f"Received: images.shape={tuple(images.shape)}."
         )

@@ -62,7 +62,7 @@ def get(transform: Any) -> Transform:
         return _checked(transform)
     if isinstance(transform, str):
         return FAMILIES[_checks.one_of("transform", transform, FAMILIES)]()
-    raise _checks.wrong(
+    raise _checks.error(
         f"transform must be one of {tuple(FAMILIES)} or a keras_stn.transforms.Transform. "
         f"Received: transform={transform!r}."
     )
@@ -73,7 +73,7 @@ def _checked(transform: Transform) -> Transform:
     num_params = _checks.count(f"{name}.num_params", getattr(transform, "num_params", None))
     identity = getattr(transform, "identity_params", None)
     if identity is None or len(identity) != num_params:
-        raise _checks.wrong(
+        raise _checks.error(
             f"{name}.identity_params must be num_params = {num_params} numbers. "
             f"Received: identity_params={identity!r}."
         )
