@@ -51,7 +51,10 @@ def int8(content: bytes, examples: list[dict[str, np.ndarray]]) -> bytes:
         return content  # a sampler alone, for which the quantizer raises
     for name in static:
         recipe.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
-    recipe.add_dynamic_config(".*", op.FULLY_CONNECTED, num_bits=8)
+    # One scale for all weights: with one a channel, runtimes before TensorFlow Lite 2.17 give wrong
+    # numbers, and no error.
+    tensorwise = qtyping.QuantGranularity.TENSORWISE
+    recipe.add_dynamic_config(".*", op.FULLY_CONNECTED, num_bits=8, granularity=tensorwise)
 
     with _quietly():
         # The widest range that was seen; a moving average of ranges, the default, cuts the ink of a
@@ -62,7 +65,7 @@ def int8(content: bytes, examples: list[dict[str, np.ndarray]]) -> bytes:
         observer.calibrate({"serving_default": examples}, recipe)
         tool = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
         result = tool.quantize(observer.get_model_qsvs(), enable_progress_report=False)
-    return _outputs_in_float(bytes(result.quantized_model))
+    return bytes(result.quantized_model)
 
 
 @contextlib.contextmanager
@@ -71,20 +74,3 @@ def _quietly() -> Iterator[None]:
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _outputs_in_float(content: bytes) -> bytes:
-    """`content`, whose graph gives what its signature promises.
-
-    Where an output of the model also feeds a quantized layer, ai-edge-quantizer 0.10 lets the graph
-    give the quantized tensor instead, and running the signature fails.
-    """
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
-    for graph in model.subgraphs:
-        index = {tensor.name: i for i, tensor in enumerate(graph.tensors)}
-        graph.outputs = [
-            index.get(graph.tensors[i].name.removesuffix(b"_quantized"), i) for i in graph.outputs
-        ]
-    return _flatbuffer.packed(model)
