@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_stn import _checks
-from keras_stn.export import _files, _flatbuffer, _kernels
+from keras_stn.export import _files, _flatbuffer, _kernels, _versions
 from keras_stn.export._flatbuffer import Operator
 
-__all__ = ["RUNTIMES", "Finding", "check_tflite"]
+__all__ = ["RUNTIMES", "Finding", "check_tflite", "min_runtime"]
 
 RUNTIMES = ("cpu", "gpu", "micro")
 CPU, GPU, MICRO = RUNTIMES
@@ -54,7 +54,8 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
             GPU delegate; `"micro"`, LiteRT for microcontrollers. A name or several.
 
     Returns:
-        A list of `Finding`s, op by op in the order of the file; empty if nothing was found. The rules:
+        A list of `Finding`s, op by op in the order of the file; empty if nothing was found. How old the
+        interpreter may be is what `min_runtime` says. The rules:
 
         | rule | runtimes | |
         |---|---|---|
@@ -70,6 +71,9 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         | `same-input-twice` | gpu | one tensor as two inputs, but to ADD, MUL, PACK or CONCATENATION |
         | `hybrid` | micro | weights of 8 bits beside activations in float |
         | `float16-weights` | micro | weights in float16, which become float32 as it runs |
+        | `external-constants` | micro | constants behind the flatbuffer, which are zeros there |
+        | `float16-bias` | cpu | weights in float16 alone: silently wrong in LiteRT 1.2 and 1.3 |
+        | `dense-channels` | cpu | silently wrong in TensorFlow Lite before 2.17 |
         | `int8-sampler` | all | coordinates in 8 bits: 256 places in the whole image |
 
     Raises:
@@ -93,6 +97,33 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
     content = _flatbuffer.read(path)
     with _flatbuffer.whole(path):
         return check(content, wanted)
+
+
+def min_runtime(path: Any) -> str:
+    """The oldest TensorFlow Lite that runs a TFLite file on the CPU, by the versions of its ops.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A version such as `"2.3.0"`. LiteRT continues TensorFlow Lite: its 1.0 is 2.17.
+
+    Raises:
+        ValueError: if `path` is no TFLite file.
+        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> images, params = keras.Input((8, 12, 1), name="images"), keras.Input((6,), name="params")
+        >>> model = keras.Model([images, params], keras_stn.Warp()([images, params]))
+        >>> report = keras_stn.export_tflite(model, "warp.tflite", batch_size=1)
+        >>> keras_stn.export.min_runtime("warp.tflite")
+        '2.2.0'
+    """
+    _files.require("ai_edge_litert")
+    content = _flatbuffer.read(path)
+    with _flatbuffer.whole(path):
+        return _versions.min_runtime(_flatbuffer.operators(content))
 
 
 def check(content: bytes, runtimes: tuple[str, ...] = RUNTIMES) -> list[Finding]:
@@ -219,6 +250,31 @@ def _float16_weights(op: Operator) -> str | None:
     return None
 
 
+def _external_constants(op: Operator) -> str | None:
+    if any(tensor.external for tensor in op.inputs):
+        return "reads a constant that lies behind the flatbuffer: zeros, and no error"
+    return None
+
+
+def _float16_bias(op: Operator) -> str | None:
+    if op.name not in _WITH_WEIGHTS or not op.inputs[-1].constant:
+        return None
+    if any(tensor.producer and _float16_weights(tensor.producer) for tensor in op.inputs):
+        return (
+            "has a bias in float32 beside weights in float16: wrong in LiteRT 1.2 and 1.3, and no error"
+        )
+    return None
+
+
+def _dense_channels(op: Operator) -> str | None:
+    if op.name == "FULLY_CONNECTED" and op.version < 12 <= _versions.needed(op):
+        return (
+            f"has one scale a channel, and version {op.version} instead of 12: wrong in TensorFlow Lite "
+            "before 2.17, and no error"
+        )
+    return None
+
+
 def _int8_sampler(op: Operator) -> str | None:
     if op.name in ("GATHER", "GATHER_ND"):
         roots = op.inputs[1:2]
@@ -267,6 +323,9 @@ RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
     ("same-input-twice", (GPU,), _same_input_twice),
     ("hybrid", (MICRO,), _hybrid),
     ("float16-weights", (MICRO,), _float16_weights),
+    ("external-constants", (MICRO,), _external_constants),
+    ("float16-bias", (CPU,), _float16_bias),
+    ("dense-channels", (CPU,), _dense_channels),
     ("int8-sampler", RUNTIMES, _int8_sampler),
 )
 _SILENCE_OTHERS = {"flex", "custom"}

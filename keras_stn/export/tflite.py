@@ -21,6 +21,7 @@ from keras_stn.export import (
     _quantize,
     _samplers,
     _trace,
+    _versions,
 )
 from keras_stn.export.check import check
 from keras_stn.export.report import Report
@@ -147,6 +148,7 @@ def export_tflite(
         findings + _summary(check(content)),
         accuracy,
         latency,
+        _versions.min_runtime(operators),
     )
 
 
