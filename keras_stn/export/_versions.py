@@ -6,6 +6,7 @@ file that names too low a version is run all the same, with wrong numbers.
 
 from collections.abc import Iterable
 
+from keras_stn.export import _kernels
 from keras_stn.export._flatbuffer import Operator
 
 # The TensorFlow Lite that brought version 1, 2, 3, ... of an op: runtime_version.cc in LiteRT's
@@ -113,15 +114,7 @@ _SINCE = """
 """
 
 
-def _table() -> dict[str, list[str]]:
-    result = {}
-    for entry in _SINCE.replace("\n    ", " ").strip().splitlines():
-        versions, names = entry.split(":")
-        result |= dict.fromkeys(names.split(), versions.split())
-    return result
-
-
-SINCE = _table()
+SINCE = _kernels.by_op(_SINCE)
 
 
 def min_runtime(operators: Iterable[Operator]) -> str:

@@ -97,6 +97,16 @@ BROKEN = {
         lambda: convert(lambda x, i: tf.gather_nd(x, pixels(i)), (3, 4), (5, 2)),
     ),
     "no-kernel micro": ("GELU", ("micro",), lambda: convert(tf.nn.gelu, (2, 3))),
+    "dtype": (
+        "FLOOR_DIV",
+        ("micro",),
+        lambda: convert(lambda x: tf.cast(pixels(x) // 3, tf.float32), (2, 3)),
+    ),
+    "slice-rank": (
+        "STRIDED_SLICE",
+        ("micro",),
+        lambda: convert(lambda x: x[:, :, :, :, ::2], (1, 2, 3, 4, 5)),
+    ),
     "gather-batch-dims": (
         "GATHER",
         ("gpu",),
