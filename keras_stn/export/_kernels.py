@@ -54,7 +54,7 @@ FLOAT32 INT32 INT64 INT16 INT8 UINT8 BOOL: BROADCAST_TO RESHAPE REVERSE_V2 SHAPE
 
 def by_op(table: str) -> dict[str, list[str]]:
     """Lines of `values: ops` as a dictionary from ops to values."""
-    result = {}
+    result: dict[str, list[str]] = {}
     for line in table.replace("\n    ", " ").strip().splitlines():
         values, names = line.split(":")
         result |= {name: values.split() for name in names.split()}

@@ -4,7 +4,7 @@ An op learns new dtypes and options by versions. A runtime refuses a version tha
 file that names too low a version is run all the same, with wrong numbers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from keras_stn.export import _kernels
 from keras_stn.export._flatbuffer import Operator
@@ -129,7 +129,7 @@ def needed(op: Operator) -> int:
     As `GetBuiltinOperatorVersion` has it, in op_version.cc beside the table.
     """
     rule = _RULES.get(op.name)
-    return rule(op, *(t.dtype for t in op.inputs[:2])) if rule and len(op.inputs) > 0 else 1
+    return rule(op) if rule and op.inputs else 1
 
 
 def _since(name: str, version: int) -> str | None:
@@ -141,48 +141,51 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, version.split(".")))
 
 
-# --- The rules: from an op and the dtypes of its first two inputs to a version ------------------------
+# --- The rules: from an op to a version ----------------------------------------------------------
 
 
-def _conv(op: Operator, images: str, kernel: str) -> int:
-    if op.inputs[0].shape[-1:] != op.inputs[1].shape[-1:]:
+def _conv(op: Operator) -> int:
+    images, kernel = op.inputs[:2]
+    if images.shape[-1:] != kernel.shape[-1:]:
         return 6  # groups
-    if (images, kernel) == ("FLOAT32", "INT8"):
-        return 5 if op.inputs[1].per_channel else 2
-    return {("INT8", "INT8"): 3, ("INT8", "INT4"): 7}.get((images, kernel), 1)
+    if (images.dtype, kernel.dtype) == ("FLOAT32", "INT8"):
+        return 5 if kernel.per_channel else 2
+    return {("INT8", "INT8"): 3, ("INT8", "INT4"): 7}.get((images.dtype, kernel.dtype), 1)
 
 
-def _depthwise(op: Operator, images: str, kernel: str) -> int:
-    if (images, kernel) == ("FLOAT32", "INT8"):
-        return 6 if op.inputs[1].per_channel else 4
-    return {("INT8", "INT8"): 3, ("INT8", "INT4"): 7}.get((images, kernel), 1)
+def _depthwise(op: Operator) -> int:
+    images, kernel = op.inputs[:2]
+    if (images.dtype, kernel.dtype) == ("FLOAT32", "INT8"):
+        return 6 if kernel.per_channel else 4
+    return {("INT8", "INT8"): 3, ("INT8", "INT4"): 7}.get((images.dtype, kernel.dtype), 1)
 
 
-def _dense(op: Operator, features: str, weights: str) -> int:
-    if (features, weights) == ("FLOAT32", "INT8"):
-        if op.inputs[1].per_channel:
+def _dense(op: Operator) -> int:
+    features, weights = op.inputs[:2]
+    if (features.dtype, weights.dtype) == ("FLOAT32", "INT8"):
+        if weights.per_channel:
             return 12
         return 9 if op.option("asymmetricQuantizeInputs", False) else 3
-    return {"INT8": 4, "INT4": 10, "INT2": 14}.get(weights, 1)
+    return {"INT8": 4, "INT4": 10, "INT2": 14}.get(weights.dtype, 1)
 
 
-def _pool(op: Operator, images: str) -> int:
-    return {"INT8": 2, "INT16": 3}.get(images, 1)
+def _pool(op: Operator) -> int:
+    return {"INT8": 2, "INT16": 3}.get(op.inputs[0].dtype, 1)
 
 
-def _dequantize(op: Operator, dtype: str) -> int:
-    if dtype == "INT8":
-        return 5 if op.inputs[0].per_channel else 2
-    return {"INT16": 3, "FLOAT16": 3, "INT4": 6, "INT2": 7, "UINT4": 8}.get(dtype, 1)
+def _dequantize(op: Operator) -> int:
+    numbers = op.inputs[0]
+    if numbers.dtype == "INT8":
+        return 5 if numbers.per_channel else 2
+    return {"INT16": 3, "FLOAT16": 3, "INT4": 6, "INT2": 7, "UINT4": 8}.get(numbers.dtype, 1)
 
 
-def _quantize(op: Operator, dtype: str) -> int:
-    if op.outputs[0].per_channel:
-        return 3
-    return {"INT16": 2, "INT4": 4, "UINT4": 5}.get(op.outputs[0].dtype, 1)
+def _quantize(op: Operator) -> int:
+    numbers = op.outputs[0]
+    return 3 if numbers.per_channel else {"INT16": 2, "INT4": 4, "UINT4": 5}.get(numbers.dtype, 1)
 
 
-_RULES = {
+_RULES: dict[str, Callable[..., int]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _dense,
