@@ -1,7 +1,7 @@
 """Exporters: a Keras model as a file that runs without Keras, checked before it is written."""
 
 from keras_stn.export._accuracy import Accuracy
-from keras_stn.export.check import Finding, check_tflite
+from keras_stn.export.check import Finding, check_tflite, min_runtime
 from keras_stn.export.onnx import export_onnx
 from keras_stn.export.report import Report
 from keras_stn.export.saved_model import export_saved_model
@@ -15,4 +15,5 @@ __all__ = [
     "export_onnx",
     "export_saved_model",
     "export_tflite",
+    "min_runtime",
 ]

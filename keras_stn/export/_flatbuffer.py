@@ -3,11 +3,15 @@
 import contextlib
 import dataclasses
 import functools
-import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+# Offsets in a flatbuffer are signed numbers of 32 bits.
+MAX_BYTES = 2**31 - 1
 
 _QUANTIZED = {"INT8", "UINT8", "INT4"}
 
@@ -23,6 +27,8 @@ class Tensor:
     dtype: str  # as the schema spells it: "FLOAT32", "INT32"
     constant: bool
     quantized: bool  # numbers of at most 8 bits that stand for others
+    per_channel: bool  # one scale for each of its channels
+    external: bool  # a constant that lies behind the flatbuffer
     producer: "Operator | None" = None
 
     @property
@@ -36,6 +42,7 @@ class Operator:
 
     name: str
     custom: bool
+    version: int
     inputs: list[Tensor]
     outputs: list[Tensor]
     options: Any
@@ -78,16 +85,22 @@ def whole(path: Any) -> Iterator[None]:
 
 def operators(content: bytes) -> list[Operator]:
     """All operators of a TFLite file, subgraph by subgraph, in the order in which they run."""
-    model, schema = _read(content)
-    codes = [_op_name(code, schema) for code in model.operatorCodes]
+    model, external = _read(content)
+    return operators_of(model, external)
+
+
+def operators_of(model: Any, external: Collection[int] = ()) -> list[Operator]:
+    """The operators of a ModelT; `external`: the buffers that lay behind the flatbuffer."""
+    codes = [op_name(code) for code in model.operatorCodes]
     result = []
     for graph in model.subgraphs:
-        tensors = [_tensor(index, t, model, schema) for index, t in enumerate(graph.tensors)]
+        tensors = [_tensor(index, t, model, external) for index, t in enumerate(graph.tensors)]
         for operator in graph.operators or []:
             name, custom = codes[operator.opcodeIndex]
+            version = model.operatorCodes[operator.opcodeIndex].version
             inputs = [tensors[i] for i in operator.inputs if i >= 0]  # -1: an input left out
             outputs = [tensors[i] for i in operator.outputs]
-            result.append(Operator(name, custom, inputs, outputs, operator.builtinOptions))
+            result.append(Operator(name, custom, version, inputs, outputs, operator.builtinOptions))
             for tensor in outputs:
                 tensor.producer = result[-1]
     return result
@@ -95,14 +108,14 @@ def operators(content: bytes) -> list[Operator]:
 
 def ends(content: bytes) -> tuple[list[Tensor], list[Tensor]]:
     """The inputs and the outputs, with the names that the signature gives them."""
-    model, schema = _read(content)
+    model, external = _read(content)
     graph = model.subgraphs[0]
     names = {}
     for signature in (model.signatureDefs or [])[:1]:
         names = {end.tensorIndex: end.name for end in [*signature.inputs, *signature.outputs]}
 
     def tensor(index):
-        result = _tensor(index, graph.tensors[index], model, schema)
+        result = _tensor(index, graph.tensors[index], model, external)
         result.name = names[index].decode() if index in names else result.name
         return result
 
@@ -110,50 +123,76 @@ def ends(content: bytes) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def constant_bytes(content: bytes) -> int:
-    model, _ = _read(content)
-    return sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    return sum(len(buffer.data) for buffer in parse(content).buffers if buffer.data is not None)
 
 
-def _read(content: bytes) -> tuple[Any, Any]:
-    from ai_edge_litert import schema_py_generated as schema
-
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0)), schema
-
-
-def without_scope(content: bytes, scope: str) -> bytes:
-    """A TFLite file whose tensors have the names that they have inside the model `scope`.
-
-    Keras counts models, so that a file would be the larger the later it was written: by 2 KB of 15.
-    """
-    model, _ = _read(content)
-    prefix = re.compile(rf"(^|;){re.escape(scope)}(_\d+)?/".encode())
-    for graph in model.subgraphs:
-        names = [prefix.sub(rb"\1", tensor.name) for tensor in graph.tensors]
-        if len(set(names)) < len(names):  # quantizers know tensors by name
-            return content
-        for tensor, name in zip(graph.tensors, names, strict=True):
-            tensor.name = name
-    return packed(model)
+def parse(content: bytes) -> Any:
+    """A TFLite file as a ModelT of the schema, with all of its constants inside."""
+    return _read(content)[0]
 
 
 def packed(model: Any) -> bytes:
     """A ModelT of the schema as a file."""
-    import flatbuffers
-
-    builder = flatbuffers.Builder(0)
+    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"model must have weights of less than 2 GiB for one TFLite file. Received: {size:,} bytes."
+        )
+    builder = _builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def _op_name(code: Any, schema: Any) -> tuple[str, bool]:
+def _read(content: bytes) -> tuple[Any, set[int]]:
+    """The file as a ModelT, and which of its buffers lay behind the flatbuffer.
+
+    Writers put large constants there, to stay below 2 GiB with the rest: ai-edge-quantizer those of
+    256 KB and more. Packed as they come, their data would be lost.
+    """
+    model = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    external = {index for index, buffer in enumerate(model.buffers) if buffer.offset > 1}
+    for index in external:
+        buffer = model.buffers[index]
+        buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators or []:
+            start, size = operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize
+            if start > 1:
+                operator.customOptions = np.frombuffer(content, np.uint8, size, start)
+                operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+    return model, external
+
+
+def schema() -> Any:
+    """The classes of the format."""
+    from ai_edge_litert import schema_py_generated
+
+    return schema_py_generated
+
+
+def _builder() -> Any:
+    import flatbuffers
+
+    class Builder(flatbuffers.Builder):
+        """Aligns the data of constants to 16 bytes, as the schema demands; Python's Pack does not."""
+
+        def StartVector(self, elemSize, numElems, alignment):
+            return super().StartVector(elemSize, numElems, 16 if elemSize == 1 else alignment)
+
+    return Builder(0)
+
+
+def op_name(code: Any) -> tuple[str, bool]:
+    """The name of an operator code, and whether it is a custom one."""
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    if number == schema.BuiltinOperator.CUSTOM:
+    if number == schema().BuiltinOperator.CUSTOM:
         return code.customCode.decode(), True
-    return _names(schema.BuiltinOperator)[number], False
+    return _names(schema().BuiltinOperator)[number], False
 
 
-def _tensor(index: int, tensor: Any, model: Any, schema: Any) -> Tensor:
-    dtype = _names(schema.TensorType)[tensor.type]
+def _tensor(index: int, tensor: Any, model: Any, external: Collection[int]) -> Tensor:
+    dtype = _names(schema().TensorType)[tensor.type]
     data = model.buffers[tensor.buffer].data
     shape = tuple(map(int, tensor.shape)) if tensor.shape is not None else ()
     signature = tensor.shapeSignature
@@ -166,6 +205,8 @@ def _tensor(index: int, tensor: Any, model: Any, schema: Any) -> Tensor:
         dtype,
         constant=data is not None and len(data) > 0,
         quantized=dtype in _QUANTIZED and scale is not None and len(scale) > 0,
+        per_channel=scale is not None and len(scale) > 1,
+        external=tensor.buffer in external,
     )
 
 

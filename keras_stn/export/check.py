@@ -1,21 +1,17 @@
 """The rules that a TFLite file must keep to run everywhere: `check_tflite`.
 
-TensorFlow's own analyzer calls every file compatible with GPUs. Here each rule is a function of one
-operator, with the runtimes that would refuse it or, worse, give wrong numbers.
+TensorFlow's own analyzer calls every file compatible with GPUs. Here there is a rule for each thing that
+a runtime refuses or, worse, gives wrong numbers for.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
 from typing import Any
 
 from keras_stn import _checks
-from keras_stn.export import _files, _flatbuffer, _kernels
-from keras_stn.export._flatbuffer import Operator
+from keras_stn.export import _files, _flatbuffer, _versions
+from keras_stn.export._rules import RULES, RUNTIMES, SILENCE_OTHERS
 
-__all__ = ["RUNTIMES", "Finding", "check_tflite"]
-
-RUNTIMES = ("cpu", "gpu", "micro")
-CPU, GPU, MICRO = RUNTIMES
+__all__ = ["RUNTIMES", "Finding", "check_tflite", "min_runtime"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +50,15 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
             GPU delegate; `"micro"`, LiteRT for microcontrollers. A name or several.
 
     Returns:
-        A list of `Finding`s, op by op in the order of the file; empty if nothing was found. The rules:
+        A list of `Finding`s, op by op in the order of the file; empty if nothing was found. How old the
+        interpreter may be is what `min_runtime` says. The rules:
 
         | rule | runtimes | |
         |---|---|---|
         | `flex`, `custom` | all | the op needs TensorFlow, or code of one's own |
         | `no-kernel` | gpu, micro | the runtime has no such op |
+        | `dtype` | micro | the runtime has the op, for other dtypes |
+        | `slice-rank` | micro | a STRIDED_SLICE of rank 5 or more |
         | `gather-batch-dims`, `gather-index` | gpu | GATHER takes one int32 index of one axis |
         | `shrink-axis` | gpu | a slice that drops, adds or skips axes |
         | `split-one` | gpu | a SPLIT of one part, on which LiteRT 2.3 aborts |
@@ -70,6 +69,9 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         | `same-input-twice` | gpu | one tensor as two inputs, but to ADD, MUL, PACK or CONCATENATION |
         | `hybrid` | micro | weights of 8 bits beside activations in float |
         | `float16-weights` | micro | weights in float16, which become float32 as it runs |
+        | `external-constants` | micro | constants behind the flatbuffer, which are zeros there |
+        | `float16-bias` | cpu | weights in float16 alone: silently wrong in LiteRT 1.2 and 1.3 |
+        | `dense-channels` | cpu | silently wrong in TensorFlow Lite before 2.17 |
         | `int8-sampler` | all | coordinates in 8 bits: 256 places in the whole image |
 
     Raises:
@@ -95,6 +97,33 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         return check(content, wanted)
 
 
+def min_runtime(path: Any) -> str:
+    """The oldest TensorFlow Lite that runs a TFLite file on the CPU, by the versions of its ops.
+
+    Args:
+        path: The file.
+
+    Returns:
+        A version such as `"2.3.0"`. LiteRT continues TensorFlow Lite: its 1.0 is 2.17.
+
+    Raises:
+        ValueError: if `path` is no TFLite file.
+        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> images, params = keras.Input((8, 12, 1), name="images"), keras.Input((6,), name="params")
+        >>> model = keras.Model([images, params], keras_stn.Warp()([images, params]))
+        >>> report = keras_stn.export_tflite(model, "warp.tflite", batch_size=1)
+        >>> keras_stn.export.min_runtime("warp.tflite")
+        '2.2.0'
+    """
+    _files.require("ai_edge_litert")
+    content = _flatbuffer.read(path)
+    with _flatbuffer.whole(path):
+        return _versions.min_runtime(_flatbuffer.operators(content))
+
+
 def check(content: bytes, runtimes: tuple[str, ...] = RUNTIMES) -> list[Finding]:
     """`check_tflite` of the bytes of a file."""
     findings = []
@@ -105,168 +134,6 @@ def check(content: bytes, runtimes: tuple[str, ...] = RUNTIMES) -> list[Finding]
             if message:
                 where = operator.outputs[0].name if operator.outputs else ""
                 findings.append(Finding(rule, operator.name, where, concerned, message))
-                if rule in _SILENCE_OTHERS:
+                if rule in SILENCE_OTHERS:
                     break
     return findings
-
-
-# --- The rules: what is wrong with an operator, or None ------------------------------------------
-
-
-def _flex(op: Operator) -> str | None:
-    return "needs TensorFlow beside the runtime" if op.custom and op.name.startswith("Flex") else None
-
-
-def _custom(op: Operator) -> str | None:
-    return "is no builtin op: the app must bring its code" if op.custom else None
-
-
-def _no_gpu_kernel(op: Operator) -> str | None:
-    if op.name == "GATHER_ND":
-        return "has no kernel; GATHER from a flat table does the same"
-    return None if op.name in _kernels.GPU else "has no kernel"
-
-
-def _no_micro_kernel(op: Operator) -> str | None:
-    return None if op.name in _kernels.MICRO else "has no kernel"
-
-
-def _gather_batch_dims(op: Operator) -> str | None:
-    batch_dims = op.option("batchDims", 0) if op.name == "GATHER" else 0
-    return f"batch_dims is {batch_dims}, and must be 0" if batch_dims else None
-
-
-def _gather_index(op: Operator) -> str | None:
-    if op.name != "GATHER":
-        return None
-    index = op.inputs[1]
-    if len(index.shape) == 1 and index.dtype == "INT32":
-        return None
-    return f"the index is {index.dtype} of rank {len(index.shape)}, and must be INT32 of rank 1"
-
-
-def _shrink_axis(op: Operator) -> str | None:
-    masks = "shrinkAxisMask", "newAxisMask", "ellipsisMask"
-    if op.name == "STRIDED_SLICE" and any(op.option(mask, 0) for mask in masks):
-        return "drops, adds or skips an axis; split or reshape instead"
-    return None
-
-
-def _split_one(op: Operator) -> str | None:
-    if op.name in ("SPLIT", "SPLIT_V") and len(op.outputs) == 1:
-        return "splits into one part, which aborts the process; leave it out"
-    return None
-
-
-def _rank(op: Operator) -> str | None:
-    rank = max((len(tensor.shape) for tensor in op.tensors), default=0)
-    return f"holds a tensor of rank {rank}, and must have at most 4" if rank > 4 else None
-
-
-def _dynamic_shape(op: Operator) -> str | None:
-    if any(tensor.dynamic for tensor in op.outputs):
-        return "makes a tensor of unknown size; export with a batch_size"
-    return None
-
-
-def _matmul_broadcast(op: Operator) -> str | None:
-    if op.name != "BATCH_MATMUL":
-        return None
-    one, two = (_batch(tensor.shape) for tensor in op.inputs[:2])
-    return f"broadcasts batches {one} and {two}: wrong numbers, and no error" if one != two else None
-
-
-def _batch(shape: tuple[int, ...]) -> tuple[int, ...]:
-    batch = shape[:-2]
-    while batch and batch[0] == 1:
-        batch = batch[1:]
-    return batch
-
-
-def _conv_groups(op: Operator) -> str | None:
-    if op.name != "CONV_2D":
-        return None
-    channels, group = op.inputs[0].shape[-1], op.inputs[1].shape[-1]
-    groups = channels // group
-    if groups == 1 or group % 4 == (op.outputs[0].shape[-1] // groups) % 4 == 0:
-        return None
-    return f"has {groups} groups whose channels are no multiple of 4: wrong numbers, and no error"
-
-
-def _same_input_twice(op: Operator) -> str | None:
-    # Measured with the GPU accelerator of LiteRT 2.3, whose shaders for these compile; not for SUB, DIV,
-    # MAXIMUM, MINIMUM, POW, comparisons, SELECT and BATCH_MATMUL, among others.
-    if op.name in ("ADD", "ADD_N", "MUL", "PACK", "CONCATENATION"):
-        return None
-    variable = [tensor.index for tensor in op.inputs if not tensor.constant]
-    if len(set(variable)) == len(variable):
-        return None
-    return "takes one tensor twice, which does not compile"
-
-
-def _hybrid(op: Operator) -> str | None:
-    if op.name not in _WITH_WEIGHTS:
-        return None
-    weights = any(tensor.constant and tensor.quantized for tensor in op.inputs[:2])
-    if weights and op.outputs[0].dtype == "FLOAT32":
-        return "has weights of 8 bits beside activations in float"
-    return None
-
-
-def _float16_weights(op: Operator) -> str | None:
-    if op.name == "DEQUANTIZE" and op.inputs[0].dtype == "FLOAT16":
-        return "has weights in float16"
-    return None
-
-
-def _int8_sampler(op: Operator) -> str | None:
-    if op.name in ("GATHER", "GATHER_ND"):
-        roots = op.inputs[1:2]
-    elif op.name == "BATCH_MATMUL":  # a sampler where it has the tents of taps: 1 - |distance|
-        roots = [tensor for tensor in op.inputs[:2] if "ABS" in _makers(tensor)]
-    else:
-        return None
-    if any(tensor.quantized for root in roots for tensor in _coordinates(root)):
-        return "its coordinates are of 8 bits: 256 places in the whole image"
-    return None
-
-
-def _makers(tensor: Any) -> set[str]:
-    return {origin.producer.name for origin in _coordinates(tensor) if origin.producer is not None}
-
-
-def _coordinates(tensor: Any) -> Iterator[Any]:
-    """The tensor and those that it was computed from, back to the layers with weights."""
-    seen, open_ = set(), [tensor]
-    while open_:
-        tensor = open_.pop()
-        if tensor.index in seen or tensor.constant:
-            continue
-        seen.add(tensor.index)
-        yield tensor
-        if tensor.producer is not None and tensor.producer.name not in (*_WITH_WEIGHTS, "SHAPE"):
-            open_ += tensor.producer.inputs
-
-
-_WITH_WEIGHTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
-
-Rule = Callable[[Operator], str | None]
-RULES: tuple[tuple[str, tuple[str, ...], Rule], ...] = (
-    ("flex", RUNTIMES, _flex),
-    ("custom", RUNTIMES, _custom),
-    ("no-kernel", (GPU,), _no_gpu_kernel),
-    ("no-kernel", (MICRO,), _no_micro_kernel),
-    ("gather-batch-dims", (GPU,), _gather_batch_dims),
-    ("gather-index", (GPU,), _gather_index),
-    ("shrink-axis", (GPU,), _shrink_axis),
-    ("split-one", (GPU,), _split_one),
-    ("rank", (GPU,), _rank),
-    ("dynamic-shape", (GPU, MICRO), _dynamic_shape),
-    ("matmul-broadcast", (GPU,), _matmul_broadcast),
-    ("conv-groups", (GPU,), _conv_groups),
-    ("same-input-twice", (GPU,), _same_input_twice),
-    ("hybrid", (MICRO,), _hybrid),
-    ("float16-weights", (MICRO,), _float16_weights),
-    ("int8-sampler", RUNTIMES, _int8_sampler),
-)
-_SILENCE_OTHERS = {"flex", "custom"}

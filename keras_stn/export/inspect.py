@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from keras_stn.export import _files, _flatbuffer
+from keras_stn.export import _files, _flatbuffer, _versions
 from keras_stn.export.check import RUNTIMES, Finding, check
 
 __all__ = ["inspect_tflite"]
@@ -44,7 +44,8 @@ def inspect_tflite(path: Any) -> Any:
         constants = _flatbuffer.constant_bytes(content)
         verdicts = _verdicts(check(content))
     sizes = f"{len(content):,} bytes, {constants:,} of them constants; {len(operators)} ops"
-    facts = f"{escape(str(path))}: {sizes}"
+    runtime = f"runs in TensorFlow Lite {_versions.min_runtime(operators)} or newer"
+    facts = f"{escape(str(path))}: {sizes}; {runtime}"
     return Group(facts, "", _ends(inputs, outputs), "", _ops(operators), "", verdicts)
 
 

@@ -29,6 +29,8 @@ class Report:
             and the peak signal-to-noise ratio in dB (`psnr`, whose peak is the largest value of Keras).
         latency_ms: The median time of a batch of one, or of the batch that is fixed, on this machine's
             CPU with one thread; None where it was not measured.
+        min_runtime: The oldest TensorFlow Lite that runs it, such as `"2.3.0"`; LiteRT 1.0 is 2.17. None
+            for other formats.
 
     Example:
         >>> import keras, keras_stn
@@ -46,6 +48,7 @@ class Report:
     findings: list[str]
     accuracy: dict[str, Accuracy]
     latency_ms: float | None = None
+    min_runtime: str | None = None
 
     @property
     def max_error(self) -> float:
@@ -68,6 +71,8 @@ class Report:
         facts.add_row("ops", f"{sum(self.ops.values())}: {counts}")
         if self.latency_ms is not None:
             facts.add_row("latency", f"{self.latency_ms:.3g} ms, one thread")
+        if self.min_runtime is not None:
+            facts.add_row("runtime", f"TensorFlow Lite {self.min_runtime} or newer")
         outputs = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
         outputs.add_column("output")
         outputs.add_column("largest error", justify="right")

@@ -12,7 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids
-from keras_stn.export import _accuracy, _files, _flatbuffer, _litert, _quantize, _samplers, _trace
+from keras_stn.export import (
+    _accuracy,
+    _files,
+    _finish,
+    _flatbuffer,
+    _litert,
+    _quantize,
+    _samplers,
+    _trace,
+    _versions,
+)
 from keras_stn.export.check import check
 from keras_stn.export.report import Report
 from keras_stn.export.saved_model import write
@@ -119,7 +129,7 @@ def export_tflite(
         batches = _trace.batches(calibration, signature.specs, 1)
         examples = [_trace.named(batch, signature.specs) for batch in batches]
         content = _quantize.int8(content, examples)
-    content = _flatbuffer.without_scope(content, model.name)
+    content = _finish.finished(content, model.name, signature)
     _refuse(check(content, ("cpu", "gpu") if target == "gpu" else ("cpu",)))
 
     runner = _litert.Runner(content)
@@ -138,6 +148,7 @@ def export_tflite(
         findings + _summary(check(content)),
         accuracy,
         latency,
+        _versions.min_runtime(operators),
     )
 
 

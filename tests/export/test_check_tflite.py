@@ -68,6 +68,21 @@ def _weights(*shape):
     return tf.constant(np.random.default_rng(0).normal(size=shape), tf.float32)
 
 
+def large_dense(kind):
+    """A dense layer of 300 KB as ai-edge-quantizer leaves it, which `export_tflite` mends."""
+    from ai_edge_quantizer import qtyping, quantizer, recipe_manager
+
+    weights, bias = _weights(500, 600), _weights(600)
+    content = convert(lambda x: tf.nn.bias_add(tf.matmul(x, weights), bias), (1, 500))
+    recipe, op = recipe_manager.RecipeManager(), qtyping.TFLOperationName.FULLY_CONNECTED
+    if kind == "float16":
+        recipe.add_weight_only_config(".*", op, 16, algorithm_key="float_casting")
+    else:
+        recipe.add_dynamic_config(".*", op, num_bits=8)
+    tool = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
+    return bytes(tool.quantize(enable_progress_report=False).quantized_model)
+
+
 # rule: (op, runtimes, file)
 BROKEN = {
     "flex": (
@@ -82,6 +97,16 @@ BROKEN = {
         lambda: convert(lambda x, i: tf.gather_nd(x, pixels(i)), (3, 4), (5, 2)),
     ),
     "no-kernel micro": ("GELU", ("micro",), lambda: convert(tf.nn.gelu, (2, 3))),
+    "dtype": (
+        "FLOOR_DIV",
+        ("micro",),
+        lambda: convert(lambda x: tf.cast(pixels(x) // 3, tf.float32), (2, 3)),
+    ),
+    "slice-rank": (
+        "STRIDED_SLICE",
+        ("micro",),
+        lambda: convert(lambda x: x[:, :, :, :, ::2], (1, 2, 3, 4, 5)),
+    ),
     "gather-batch-dims": (
         "GATHER",
         ("gpu",),
@@ -113,6 +138,9 @@ BROKEN = {
         ("micro",),
         lambda: convert(lambda x: tf.matmul(x, _weights(64, 96)), (1, 64), weights="float16"),
     ),
+    "external-constants": ("FULLY_CONNECTED", ("micro",), lambda: large_dense("dynamic")),
+    "float16-bias": ("FULLY_CONNECTED", ("cpu",), lambda: large_dense("float16")),
+    "dense-channels": ("FULLY_CONNECTED", ("cpu",), lambda: large_dense("dynamic")),
     "int8-sampler": ("GATHER", RUNTIMES, lambda: quantized(gathers, (1, 3, 4, 2), (1, 5))),
     "int8-sampler of matmuls": (
         "BATCH_MATMUL",
