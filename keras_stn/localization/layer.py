@@ -243,7 +243,7 @@ class Localization(keras.layers.Layer):
         head = config.pop("head", _OLD_HEAD)
         layer = cls(**config)
         head = _old_head(layer) if head is _OLD_HEAD else head
-        layer._head_config = head and json.dumps(head)
+        layer._head_config = json.dumps(head) if head else None
         return layer
 
 
