@@ -1,7 +1,7 @@
 """What saving asks of a layer that holds layers: shared parts stay shared, or saving refuses."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -30,15 +30,41 @@ def serialized(part: Any) -> dict:
 
 
 def _mark(part: Any, config: Any) -> None:
-    if not isinstance(config, dict) or "class_name" not in config:
-        return
+    """Add the key to the config of `part`, and to those of the layers in it, at any depth."""
     config["shared_object_id"] = id(part)
-    if isinstance(part, keras.Model) and isinstance(config.get("config"), dict):
-        layers = {layer.name: layer for layer in part.layers}
-        for inner in config["config"].get("layers", ()):
-            name = inner.get("name") or inner.get("config", {}).get("name")
-            if name in layers:
-                _mark(layers[name], inner)
+    layers = {id(layer): layer for layer in _layers_in(vars(part))}.values()
+    for inner in _configs_in(config.get("config")):
+        name = inner.get("name") or inner["config"].get("name")  # which a user's config may lack
+        alike = [
+            layer
+            for layer in layers
+            if type(layer).__name__ == inner["class_name"] and name in (None, layer.name)
+        ]
+        if len(alike) == 1:
+            _mark(alike[0], inner)
+
+
+def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+    """The layers among attributes, and in lists and dictionaries of them."""
+    if isinstance(value, keras.layers.Layer):
+        yield value
+    elif isinstance(value, dict):
+        yield from _layers_in(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _layers_in(item)
+
+
+def _configs_in(value: Any) -> Iterator[dict]:
+    """The outermost configs of objects in a config."""
+    if isinstance(value, dict):
+        if "class_name" in value and isinstance(value.get("config"), dict):
+            yield value
+        else:
+            yield from _configs_in(list(value.values()))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _configs_in(item)
 
 
 def part(argument: str, config: Any, kind: type) -> Any:
