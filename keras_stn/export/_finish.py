@@ -142,7 +142,8 @@ def describe(model: Any, description: str) -> None:
     entry = schema.MetadataT()
     entry.name, entry.buffer = b"min_runtime_version", len(model.buffers)
     model.buffers.append(buffer)
-    model.metadata, model.description = [entry], description.encode()
+    # Filled up, lest the size of a file depends on how often Keras has counted models.
+    model.metadata, model.description = [entry], description.ljust(80).encode()
 
 
 def drop_constants(model: Any) -> None:

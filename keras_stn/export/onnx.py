@@ -11,7 +11,16 @@ import keras
 import tensorflow as tf
 
 from keras_stn import _checks, sampler
-from keras_stn.export import _accuracy, _files, _grid_sample, _latency, _onnx_graph, _samplers, _trace
+from keras_stn.export import (
+    _accuracy,
+    _files,
+    _grid_sample,
+    _latency,
+    _onnx_graph,
+    _refusals,
+    _samplers,
+    _trace,
+)
 from keras_stn.export.report import Report
 
 __all__ = ["export_onnx"]
@@ -85,6 +94,7 @@ def export_onnx(
     signature = _trace.signature(model, batch_size)
     arrays = _trace.sample_inputs(samples, signature.specs)
 
+    _refusals.check_float8(model)
     proto, uses, obstacles = _convert(signature, mode, opset)
     content = proto.SerializeToString()
     session = _session(content)

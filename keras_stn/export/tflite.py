@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from keras_stn.export import (
     _flatbuffer,
     _litert,
     _quantize,
+    _refusals,
     _samplers,
     _trace,
     _versions,
@@ -31,9 +31,6 @@ __all__ = ["QUANTIZATIONS", "TARGETS", "export_tflite"]
 
 QUANTIZATIONS = ("float16", "dynamic", "int8")
 TARGETS = ("cpu", "gpu")
-
-# As the converter spells them.
-_DTYPES = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 
 # The smallest PSNR of an output in dB. A file whose sampler was quantized with the rest has 13.
 _MIN_PSNR = {"float16": 50.0, "dynamic": 25.0, "int8": 25.0}
@@ -202,35 +199,9 @@ def _convert(
         try:
             return converter.convert(), uses
         except Exception as error:  # of a class of TensorFlow's own, with a page of text
-            ops = sorted(set(re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", str(error))))
-            if not ops and type(error).__name__ != "ConverterError":
-                raise
-            _check_batch(str(error), signature)
-            _check_dtypes(str(error))
-            received = ", ".join(ops) or str(error)
-            raise ValueError(
-                f"model must consist of what TFLite has builtin ops for. Received: {received}."
-            ) from error
-
-
-def _check_batch(error: str, signature: _trace.Signature) -> None:
-    """Raise where it is the open batch that TFLite has no kernel for: of the states of a GRU, say."""
-    if "TensorListReserve" in error and any(spec.shape[0] is None for spec in signature.specs):
-        raise ValueError(
-            "batch_size must be given for a model with recurrent layers: in TFLite their states are of "
-            "known size. Received: batch_size=None."
-        )
-
-
-def _check_dtypes(error: str) -> None:
-    """Raise where the dtype is what TFLite has no kernel for, by what the converter says of each op."""
-    for op, operands in re.findall(r"^\s*tf\.(\w+)\((.*)", error.partition("Details:")[2], re.MULTILINE):
-        if found := re.search(r"[x<](f16|bf16|f64)>", operands):
-            raise ValueError(
-                'model must compute in float32 for TFLite: build it with the policy "float32", and give '
-                "it the weights of this one (set_weights(model.get_weights())). "
-                f"Received: {op} in {_DTYPES[found.group(1)]}."
-            )
+            if refused := _refusals.refused(error, model, signature):
+                raise refused from error
+            raise
 
 
 def _with_own_outputs(signature: _trace.Signature) -> _trace.Signature:

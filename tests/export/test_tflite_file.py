@@ -304,7 +304,7 @@ def test_a_file_says_what_it_is_and_nothing_of_converters(tmp_path):
     model = warp()
     for arguments in ({}, {"quantization": "float16"}):
         _, file = exported(model, tmp_path / "m.tflite", **arguments)
-        assert file.description.decode() == f"keras_stn {keras_stn.__version__}: {model.name}"
+        assert file.description.decode().rstrip() == f"keras_stn {keras_stn.__version__}: {model.name}"
         assert [entry.name for entry in file.metadata] == [b"min_runtime_version"]
         content = (tmp_path / "m.tflite").read_bytes()
         for noise in (b"MLIR", b"CONVERSION", b"serving_default_", b"StatefulPartitionedCall"):
