@@ -10,7 +10,10 @@ import tensorflow as tf
 from keras_stn.export import _trace
 from keras_stn.export._samplers import Use
 
-_BATCH = 8  # of the samples at once, where the batch is open
+# Batches that are run one after the other where the batch is open, in one interpreter: once or more for
+# each example, then up and down by all factors to 8. XNNPACK of LiteRT 2.3 got models wrong by one factor alone.
+_ONE_BY_ONE = 1
+_RESIZED = (2, 4, 1, 3, 6, 2, 8, 1, 6, 5)
 
 # Of interpolation="nearest": how many values may come from the pixel beside the right one, because a
 # rounding moved the point across the middle between the two.
@@ -64,7 +67,7 @@ def compare(
     max_error: float | None,
     min_psnr: float | None = None,
 ) -> tuple[dict[str, Accuracy], list[str]]:
-    """Run a file on samples, one by one and in batches, beside the live model.
+    """Run a file on samples, one by one and in batches of many sizes, beside the live model.
 
     Returns the accuracy of each output, and what there is to say about it. Raises a ValueError where an
     output is less accurate than `min_psnr` or, if that is None, than `max_error` allows.
@@ -74,20 +77,18 @@ def compare(
     sides = [side for array in arrays if array.ndim >= 4 for side in array.shape[1:-1]]
     uses = [use._replace(size=use.size or max(sides, default=0)) for use in uses]
     epsilon = max([_epsilon(use.dtype) for use in uses], default=0.0)
-    fixed = any(spec.shape[0] for spec in signature.specs)
-    for size in (_BATCH,) if fixed else (1, _BATCH):
-        for batch in _trace.batches(arrays, signature.specs, size):
-            with running(runtime):
-                truths = signature.call(*map(tf.convert_to_tensor, batch))
-                outputs = run(_trace.named(batch, signature.specs))
-            for name in signature.outputs:
-                if truths[name].dtype == tf.string:
-                    raise ValueError(
-                        f"model must give numbers for {runtime}. Received: strings in {name!r}."
-                    )
-                expected[name].append(np.ravel(tf.cast(truths[name], tf.float64)))
-                actual[name].append(np.ravel(outputs[name]).astype("float64"))
-                epsilon = max(epsilon, _epsilon(truths[name].dtype))
+    for batch in _batches(arrays, signature.specs):
+        with running(runtime):
+            truths = signature.call(*map(tf.convert_to_tensor, batch))
+            outputs = run(_trace.named(batch, signature.specs))
+        for name in signature.outputs:
+            if truths[name].dtype == tf.string:
+                raise ValueError(
+                    f"model must give numbers for {runtime}. Received: strings in {name!r}."
+                )
+            expected[name].append(np.ravel(tf.cast(truths[name], tf.float64)))
+            actual[name].append(np.ravel(outputs[name]).astype("float64"))
+            epsilon = max(epsilon, _epsilon(truths[name].dtype))
     accuracy, findings = {}, []
     for name in signature.outputs:
         truth, answer = np.concatenate(expected[name]), np.concatenate(actual[name])
@@ -116,6 +117,16 @@ def compare(
     return accuracy, findings
 
 
+def _batches(arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...]) -> Iterator[list[np.ndarray]]:
+    """The samples, and where the batch is open also some of them in batches of other sizes."""
+    yield from _trace.batches(arrays, specs, _ONE_BY_ONE)
+    if not any(spec.shape[0] for spec in specs):
+        count = len(arrays[0])
+        for start, size in enumerate(_RESIZED):
+            rows = np.arange(start, start + size) % count
+            yield [array[rows] for array in arrays]
+
+
 @contextlib.contextmanager
 def running(runtime: str) -> Iterator[None]:
     """Within this context a model runs on samples, in Keras and `runtime`; what they raise is one error.
@@ -123,7 +134,8 @@ def running(runtime: str) -> Iterator[None]:
     Each has classes of its own for that, some of them RuntimeError.
     """
     try:
-        yield
+        with _trace.as_graphs():
+            yield
     except Exception as error:
         raise ValueError(
             f"samples must be what the model runs on, in Keras and in {runtime}; nothing was written. "

@@ -1,5 +1,6 @@
 """A Keras model as one function of named tensors, which is what every exporter starts from."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -80,10 +81,25 @@ def signature(model: Any, batch_size: int | None = None, default_batch: int | No
 def traced(signature: Signature) -> Any:
     """The tf.function of a signature, traced: what goes on around it later is not in it."""
     function = tf.function(signature.call, input_signature=signature.specs, autograph=False)
-    # A tf.function traces once to see whether it makes variables, and then once more for good.
-    function.get_concrete_function()
-    function.get_concrete_function()
+    with as_graphs():
+        # A tf.function traces once to see whether it makes variables, and then once more for good.
+        function.get_concrete_function()
+        function.get_concrete_function()
     return function
+
+
+@contextlib.contextmanager
+def as_graphs() -> Iterator[None]:
+    """Within this context a tf.function is a graph, whatever `tf.config.run_functions_eagerly` says.
+
+    Left on from debugging, it would run the live model op by op, and the file would be compared with that.
+    """
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
 
 
 def _names(structure: Any, otherwise: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,7 +55,9 @@ def export_onnx(
         model: A Functional model, or a Sequential one with its input.
         path: The file to write, in a folder that exists.
         mode: `"grid_sample"`, or `"gather"` for the portable form: the same numbers in plain ops, for
-            runtimes without GridSample. It is also the faster one in ONNX Runtime on a CPU for
+            runtimes without GridSample. Its index is computed in int32, but its coordinates are floats:
+            give OpenVINO `INFERENCE_PRECISION_HINT: "f32"`, or it takes bfloat16 where the processor has
+            it, which places no pixel. It is also the faster one in ONNX Runtime on a CPU for
             interpolation="nearest", and for "bicubic" on many channels: there GridSample
             computes the coordinates again for each channel.
         batch_size: The batch of the file. `None`: any, unless the model fixes it.
@@ -121,18 +124,20 @@ def _convert(
     import tf2onnx
 
     obstacles = []
+    # An index in int32: runtimes may compute floats with 8 bits, as OpenVINO does in bfloat16.
+    gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
 
     def grid_sample(images, *how):
         if obstacle := _grid_sample.obstacle(images):
             obstacles.append(obstacle)
-            return sampler.gather_taps(images, *how)
+            return gather(images, *how)
         return _grid_sample.sample(images, *how)
 
     handlers: dict[str, tuple[Callable, list]] = {
         _grid_sample.OP: (_grid_sample.to_onnx, []),
         "SelectV2": (_grid_sample.where_to_onnx, []),
     }
-    form = grid_sample if mode == "grid_sample" else sampler.gather_taps
+    form = grid_sample if mode == "grid_sample" else gather
     with _samplers.in_form(form) as uses:
         function = _trace.traced(signature)
     _check_dtypes(function.get_concrete_function().graph)

@@ -62,7 +62,7 @@ def _along(
     for (pixel, weight), slope in zip(along, slopes_of, strict=True):
         inside = None
         slope = tf.cast(slope, dtype) if slopes else None
-        weight, index = tf.cast(weight, dtype), pixel
+        weight, index = tf.cast(tf.ones_like(pixel) if weight is None else weight, dtype), pixel
         if fill_mode == "constant":
             inside = (pixel >= 0) & (pixel <= last)
             index = tf.clip_by_value(pixel, 0, last)

@@ -14,6 +14,9 @@ from keras_stn.sampler.taps import accumulator, shape_of, taps
 
 Tensor = Any
 
+_CARRIERS = {dtype: tf.int32 for dtype in (tf.bool, tf.uint8, tf.int8, tf.uint16, tf.int16)}
+_CARRIERS |= {tf.uint32: tf.int64, tf.uint64: tf.int64}  # and back again, which keeps all bits
+
 # Whole numbers up to this are exact in float32.
 _EXACT_FLOAT32 = 2**24
 
@@ -21,6 +24,7 @@ _EXACT_FLOAT32 = 2**24
 def gather_taps(images, coordinates, interpolation, fill_mode, fill_value, index_dtype=None):
     """`keras_stn.sampler.sample`, by one gather for each tap."""
     batch, _, _, channels = shape_of(images)
+    dtype, images = images.dtype, _readable(images)
     shape = _output_shape(batch, coordinates, channels)
     columns, rows = taps(coordinates, grids.image_size(images), interpolation, fill_mode)
     framed = fill_mode == "constant"
@@ -36,17 +40,26 @@ def gather_taps(images, coordinates, interpolation, fill_mode, fill_value, index
     starts = [tf.cast(row, index_dtype) * tf.cast(width, index_dtype) + first for row, _ in rows]
     columns = [(tf.cast(column, index_dtype), weight) for column, weight in columns]
 
-    dtype = accumulator(images.dtype)
+    sum_dtype = accumulator(images.dtype)
     pixels = tf.reshape(images, (-1, channels))  # (batch * H * W, channels)
     total: Tensor = None
     for start, (_, row_weight) in zip(starts, rows, strict=True):
         for column, column_weight in columns:
             index = tf.reshape(tf.cast(start + column, tf.int32), (-1,))  # (batch * h * w,)
-            weight = tf.reshape(row_weight * column_weight, (-1, 1))  # (batch * h * w, 1)
             tap = tf.gather(pixels, index)  # (batch * h * w, channels)
-            product = tf.cast(tap, dtype) * tf.cast(weight, dtype)
-            total = product if total is None else total + product
-    return tf.cast(tf.reshape(total, shape), images.dtype)
+            if row_weight is not None:  # of several taps
+                weight = tf.reshape(row_weight * column_weight, (-1, 1))  # (batch * h * w, 1)
+                tap = tf.cast(tap, sum_dtype) * tf.cast(weight, sum_dtype)
+            total = tap if total is None else total + tap
+    return tf.cast(tf.reshape(total, shape), dtype)
+
+
+def _readable(images: Tensor) -> Tensor:
+    """The images in a dtype that runtimes can pad and gather: label maps of bytes as int32.
+
+    TFLite has no PADV2 of int16 and tf2onnx no Pad of bytes.
+    """
+    return tf.cast(images, _CARRIERS.get(images.dtype, images.dtype))
 
 
 def frame(images: Tensor, fill_value: float | list[float]) -> Tensor:

@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_stn import _checks, grids
 
 Tensor = Any
-Tap = tuple[Tensor, Tensor]  # pixel, weight
+Tap = tuple[Tensor, Tensor | None]  # pixel, weight; a kernel of one tap has no weight
 
 # All coordinates further out than this count as this far out: beyond any image that `check_size` lets
 # through, and near enough for the float32 arithmetic of `_wrap` to stay exact, with three bits to
@@ -71,9 +71,13 @@ def taps(
     size = tf.reshape(tf.stack([width, height]), (2, 1, 1, 1))
     both = taps_along(coordinates, size, interpolation, fill_mode)
     # tf.split and not unstack: GPU delegates do not take UNPACK.
-    halves = [(tf.split(pixel, 2), tf.split(weight, 2)) for pixel, weight in both]
+    halves = [(tf.split(pixel, 2), _halves(weight)) for pixel, weight in both]
     columns, rows = ([(pixel[i], weight[i]) for pixel, weight in halves] for i in range(2))
     return columns, rows
+
+
+def _halves(weight: Tensor | None) -> Sequence[Tensor | None]:
+    return (None, None) if weight is None else tf.split(weight, 2)
 
 
 def taps_along(
@@ -194,9 +198,10 @@ def _guard(coordinate: Tensor, low: Any, high: Any) -> Tensor:
 # The kernels: the whole position around which the taps stand, and (offset, weight) for each.
 
 
-def _nearest(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
-    position = tf.round(coordinate)  # ties to even
-    return position, [(0, tf.ones_like(position))]
+def _nearest(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, None]]]:
+    # No weight of one: XNNPACK of LiteRT 2.3 gets the product of labels with ones wrong, beside images of
+    # floats and after some changes of the batch; and TFLite has no product of bytes.
+    return tf.round(coordinate), [(0, None)]  # ties to even
 
 
 def _bilinear(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, Tensor]]]:
