@@ -14,7 +14,7 @@ from keras_stn.sampler.taps import accumulator, shape_of, taps
 
 Tensor = Any
 
-_CARRIERS = {dtype: tf.int32 for dtype in (tf.bool, tf.uint8, tf.int8, tf.uint16, tf.int16)}
+_CARRIERS = dict.fromkeys((tf.bool, tf.uint8, tf.int8, tf.uint16, tf.int16), tf.int32)
 _CARRIERS |= {tf.uint32: tf.int64, tf.uint64: tf.int64}  # and back again, which keeps all bits
 
 # Whole numbers up to this are exact in float32.
