@@ -23,11 +23,13 @@ class Signature:
         specs: A `tf.TensorSpec` for each input, in the order of `model.inputs`.
         outputs: The names of the outputs, in the order of `model.outputs`.
         call: Takes one tensor for each input and returns {name: tensor}.
+        variables: The Keras variables that `call` reads.
     """
 
     specs: tuple[tf.TensorSpec, ...]
     outputs: tuple[str, ...]
     call: Callable[..., dict[str, Tensor]]
+    variables: tuple[Any, ...] = ()
 
 
 def signature(model: Any, batch_size: int | None = None, default_batch: int | None = None) -> Signature:
@@ -75,7 +77,7 @@ def signature(model: Any, batch_size: int | None = None, default_batch: int | No
         results = keras.tree.flatten(model(packed, training=False))
         return dict(zip(outputs, results, strict=True))
 
-    return Signature(specs, outputs, call)
+    return Signature(specs, outputs, call, tuple(model.variables))
 
 
 def traced(signature: Signature) -> Any:
@@ -92,7 +94,7 @@ def traced(signature: Signature) -> Any:
 def as_graphs() -> Iterator[None]:
     """Within this context a tf.function is a graph, whatever `tf.config.run_functions_eagerly` says.
 
-    Left on from debugging, it would run the live model op by op, and the file would be compared with that.
+    Left on from debugging, it would run the live model op by op, which rounds in other places.
     """
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(False)

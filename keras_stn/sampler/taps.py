@@ -199,8 +199,8 @@ def _guard(coordinate: Tensor, low: Any, high: Any) -> Tensor:
 
 
 def _nearest(coordinate: Tensor) -> tuple[Tensor, list[tuple[int, None]]]:
-    # No weight of one: XNNPACK of LiteRT 2.3 gets the product of labels with ones wrong, beside images of
-    # floats and after some changes of the batch; and TFLite has no product of bytes.
+    # No weight of one: XNNPACK of LiteRT 2.3 gets the product of labels with ones wrong, beside float
+    # images and after some changes of the batch; and TFLite has no product of bytes.
     return tf.round(coordinate), [(0, None)]  # ties to even
 
 

@@ -452,3 +452,20 @@ def test_missing_extra_names_the_command(tmp_path, monkeypatch, missing, argumen
     if missing == "ai_edge_litert":
         with pytest.raises(ImportError, match=r"keras-stn\[export\]"):
             export.check_tflite(tmp_path / "warp.tflite")
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_products_of_axis_aligned_maps_are_those_that_old_kernels_get_right(tmp_path, channels):
+    """tflite-runtime 2.14 and LiteRT 1.0 are off by 0.9 where BATCH_MATMUL has adj_x and broadcasts."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = tmp_path / "warp.tflite"
+    export.export_tflite(warp("attention", (28, 20), batch=1, channels=channels), path)
+    interpreter = Interpreter(str(path))
+    tensors = {tensor["index"]: tensor["shape"] for tensor in interpreter.get_tensor_details()}
+    products = [op for op in interpreter._get_ops_details() if op["op_name"] == "BATCH_MATMUL"]
+    assert len(products) == 2
+    for op in products:
+        left, right = (tensors[index] for index in op["inputs"])
+        assert list(left[:-2]) == list(right[:-2])
+        assert left[-1] == right[-2]  # neither is transposed

@@ -1,0 +1,64 @@
+"""Label maps in files: every whole dtype, any batch, and beside float images."""
+
+import keras
+import numpy as np
+import pytest
+from common import lite
+
+import keras_stn
+from keras_stn import export
+
+DTYPES = ("bool", "uint8", "int8", "int16", "uint16", "int32", "int64", "uint32")
+FILLS = (("constant", 0), ("constant", 1), ("wrap", 0))
+
+
+def _model(dtype, fill_mode, fill_value):
+    labels = keras.Input((6, 7, 2), dtype=dtype, name="labels")
+    grid = keras.Input((5, 9, 2), name="grid")
+    sampled = keras_stn.ops.grid_sample(labels, grid, "nearest", fill_mode, fill_value)
+    return keras.Model([labels, grid], sampled)
+
+
+def _samples(dtype):
+    rng = np.random.default_rng(0)
+    low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    labels = rng.integers(low, high, (5, 6, 7, 2), endpoint=True).astype(dtype)
+    return [labels, rng.uniform(-1.3, 1.3, (5, 5, 9, 2)).astype("float32")]
+
+
+@pytest.mark.parametrize(("fill_mode", "fill_value"), FILLS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("how", ["any batch", "batch of 2", "gather", "grid_sample"])
+def test_labels_of_every_whole_dtype_are_exact(tmp_path, how, dtype, fill_mode, fill_value):
+    model, path = _model(dtype, fill_mode, fill_value), tmp_path / "file"
+    if "batch" in how:
+        batch = 2 if how == "batch of 2" else None
+        report = export.export_tflite(model, path, batch_size=batch, samples=_samples(dtype))
+    else:
+        report = export.export_onnx(model, path, mode=how, samples=_samples(dtype))
+    assert report.max_error == 0
+
+
+def test_labels_beside_images_hold_when_the_batch_changes(tmp_path):
+    image, labels = (
+        keras.Input((24, 17, 3), name="image"),
+        keras.Input((24, 17, 1), dtype="int32", name="labels"),
+    )
+    grid = keras.Input((12, 9, 2), name="grid")
+    outputs = {
+        "image_warped": keras_stn.ops.grid_sample(image, grid),
+        "labels_warped": keras_stn.ops.grid_sample(labels, grid, "nearest"),
+    }
+    model = keras.Model([image, labels, grid], outputs)
+    report = export.export_tflite(model, tmp_path / "pair.tflite")
+    assert report.ops["GATHER"] == 5  # four taps of the image, one of the labels
+    run, rng = lite(tmp_path / "pair.tflite", every=True), np.random.default_rng(0)
+    for batch in (1, 2, 6, 3, 8, 1, 4, 12, 5):
+        feed = {
+            "image": rng.random((batch, 24, 17, 3), "float32"),
+            "labels": rng.integers(0, 99, (batch, 24, 17, 1), dtype="int32"),
+            "grid": rng.uniform(-1.2, 1.2, (batch, 12, 9, 2)).astype("float32"),
+        }
+        expected, actual = model(list(feed.values())), run(**feed)
+        assert np.array_equal(actual["labels_warped"], expected["labels_warped"])
+        assert np.abs(actual["image_warped"] - expected["image_warped"]).max() <= 1e-6
