@@ -26,8 +26,11 @@ def _samples(dtype):
     return [labels, rng.uniform(-1.3, 1.3, (5, 5, 9, 2)).astype("float32")]
 
 
-@pytest.mark.parametrize(("fill_mode", "fill_value"), FILLS)
-@pytest.mark.parametrize("dtype", DTYPES)
+# Each dtype with each form and one fill, all fills with bytes.
+CASES = [(dtype, *FILLS[i % 3]) for i, dtype in enumerate(DTYPES)] + [("uint8", *fill) for fill in FILLS]
+
+
+@pytest.mark.parametrize(("dtype", "fill_mode", "fill_value"), sorted(set(CASES)))
 @pytest.mark.parametrize("how", ["any batch", "batch of 2", "gather", "grid_sample"])
 def test_labels_of_every_whole_dtype_are_exact(tmp_path, how, dtype, fill_mode, fill_value):
     model, path = _model(dtype, fill_mode, fill_value), tmp_path / "file"
