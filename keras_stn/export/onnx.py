@@ -66,9 +66,9 @@ def export_onnx(
             default random images in [0, 1), smooth over a few pixels as pictures are; 32 stands for
             unknown sizes.
         max_error: The largest difference to Keras that is allowed. By default 1e-5 where no side of an
-            image exceeds 64 pixels, 6e-5 up to 224 and more in proportion above, times the largest
-            output where that exceeds 1: twice what the sampler was measured at, for params that are
-            predicted add their own rounding. For interpolation="nearest", 0.1 % of the values may
+            image exceeds 64 pixels, 6e-5 at 224, more in proportion above, times the largest
+            output where that exceeds 1: and four times what one step of its weights and inputs moves
+            Keras itself. For interpolation="nearest", 0.1 % of the values may
             differ by more: points halfway between two pixels.
 
     Returns:

@@ -62,6 +62,6 @@ def test_labels_beside_images_hold_when_the_batch_changes(tmp_path):
             "labels": rng.integers(0, 99, (batch, 24, 17, 1), dtype="int32"),
             "grid": rng.uniform(-1.2, 1.2, (batch, 12, 9, 2)).astype("float32"),
         }
-        expected, actual = model(list(feed.values())), run(**feed)
+        expected, actual = model(list(feed.values())), run(feed)
         assert np.array_equal(actual["labels_warped"], expected["labels_warped"])
         assert np.abs(actual["image_warped"] - expected["image_warped"]).max() <= 1e-6
