@@ -72,8 +72,8 @@ def export_tflite(
             default the representative dataset, or else random images; 32 stands for unknown sizes.
         max_error: The largest difference to Keras that is allowed; for `quantization=None` alone. By
             default 1e-5 where no side of an image exceeds 64 pixels, 6e-5 at 224, more in
-            proportion above, times the largest output where that exceeds 1; and four times what one step of its weights and inputs moves
-            Keras itself. For
+            proportion above, times the largest output where that exceeds 1; and
+            four times what one step of its weights and inputs moves Keras itself. For
             interpolation="nearest", 0.1 % of the values may differ by more: points halfway between two
             pixels.
         min_psnr: The smallest peak signal-to-noise ratio that is allowed, in dB, on each output; where
