@@ -8,6 +8,7 @@ import difflib
 import importlib.util
 import math
 import numbers
+import reprlib
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -61,6 +62,11 @@ _FILL_MODE_SYNONYMS = {
 def error(message: str) -> ValueError:
     """A ValueError that arrives in its own words, wherever it is raised."""
     return _in_its_own_words(ValueError(message))
+
+
+def missing(message: str) -> TypeError:
+    """The same for a method that a class must define."""
+    return _in_its_own_words(TypeError(message))
 
 
 def _in_its_own_words(exception: Any) -> Any:
@@ -137,30 +143,73 @@ def positive(argument: str, value: Any) -> float:
     raise error(f"{argument} must be a positive number. Received: {argument}={value!r}.")
 
 
+def _is_count(value: Any) -> bool:
+    """Whether `value` is a positive integer that TensorFlow can hold."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 < int(value) < 2**31
+
+
 def count(argument: str, value: Any) -> int:
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) > 0:
+    if _is_count(value):
         return int(value)
     raise error(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
 
 
+def counts(argument: str, value: Any) -> tuple[int, ...]:
+    if isinstance(value, (list, tuple)) and all(map(_is_count, value)):
+        return tuple(map(int, value))
+    raise error(
+        f"{argument} must be a list or tuple of positive integers. "
+        f"Received: {argument}={reprlib.repr(value)}."
+    )
+
+
 def size(argument: str, value: Any) -> tuple[int, int]:
     """Two positive integers, (height, width): a list, a tuple, an array, or part of a static shape."""
-    sizes = value.tolist() if isinstance(value, np.ndarray) else value
-    if hasattr(value, "as_list"):  # a TensorShape
-        sizes = value.as_list() if value.rank else ()
-    integers = isinstance(sizes, (list, tuple)) and all(
-        isinstance(v, numbers.Integral) and not isinstance(v, bool) for v in sizes
-    )
-    if not integers or len(sizes) != 2 or min(sizes) < 1:
+    sizes = _listed(value)
+    if not isinstance(sizes, (list, tuple)) or len(sizes) != 2 or not all(map(_is_count, sizes)):
         raise error(
             f"{argument} must be two positive integers, (height, width). Received: {argument}={value!r}."
         )
     return int(sizes[0]), int(sizes[1])
 
 
+def size_or_unknown(argument: str, value: Any) -> tuple[int | None, int | None]:
+    """`size`, or None for what is not known."""
+    sizes = _listed(value)
+    if isinstance(sizes, (list, tuple)) and len(sizes) == 2 and None in sizes:
+        known = [1 if size is None else size for size in sizes]
+        if all(map(_is_count, known)):
+            return sizes[0], sizes[1]
+    return size(argument, value)
+
+
+def _listed(value: Any) -> Any:
+    """An array, or a TensorShape, as a list."""
+    if hasattr(value, "as_list"):
+        return value.as_list() if value.rank else ()
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def dtype_policy(argument: str, value: Any) -> Any:
+    """Raise unless layers of floating point can have `value`, or None, for their dtype policy."""
+    import keras
+
+    try:
+        policy = None if value is None else keras.dtype_policies.get(value)
+        known = policy is None or policy.compute_dtype.startswith(("float", "bfloat"))
+    except (AttributeError, TypeError, ValueError):
+        known = False
+    if known:
+        return value
+    raise error(
+        f"{argument} must be None or a dtype policy of floating point, such as 'float32' or "
+        f"'mixed_bfloat16'. Received: {argument}={reprlib.repr(value)}."
+    )
+
+
 def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: str) -> None:
     """Raise unless the static shape of `tensor` fits `expected`, where None fits anything."""
-    if getattr(tensor.shape, "rank", 0) is None:  # unknown, which fits anything as well
+    if _rank_is_unknown(tensor):  # which fits anything as well
         return
     received = tuple(tensor.shape)
     fits = len(received) == len(expected) and all(
@@ -173,17 +222,64 @@ def shape(argument: str, tensor: Any, expected: tuple[int | None, ...], names: s
 
 def known_rank(argument: str, tensor: Any, names: str) -> None:
     """Raise where not even the rank of `tensor` is known while a graph is made."""
-    if getattr(tensor.shape, "rank", 0) is None:
+    if _rank_is_unknown(tensor):
         raise error(
             f"{argument} must have shape {names}: sizes may be unknown, but not their number "
             f"(tensor.set_shape tells it). Received: {argument}.shape={tensor.shape}."
         )
 
 
+def _rank_is_unknown(tensor: Any) -> bool:
+    return getattr(tensor.shape, "rank", 0) is None
+
+
+def tensor(argument: str, value: Any, symbolic: bool = True) -> Any:
+    """`value` as a tensor; a symbolic one, where it may be one, stays what it is."""
+    # Imported here, because this module is there first, to say which backend Keras needs.
+    import keras
+    import tensorflow as tf
+
+    if symbolic and isinstance(value, keras.KerasTensor):
+        return value
+    try:
+        return tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as cause:
+        raise error(
+            f"{argument} must be a tensor, an array, or numbers that make one. "
+            f"Received: {argument}={reprlib.repr(value)}."
+        ) from cause
+
+
+def batch(argument: str, tensor: Any, names: str, other_argument: str, other: Any) -> int | None:
+    """The batch of two tensors together: the same, but a batch of 1 goes with any other."""
+    ours, theirs = (None if _rank_is_unknown(t) else t.shape[0] for t in (tensor, other))
+    if ours == 1 or theirs == 1:
+        return ours if theirs == 1 else theirs
+    if ours is None or theirs is None or ours == theirs:
+        return theirs if ours is None else ours
+    raise error(
+        f"{argument} must have shape {names}. Received: {argument}.shape={tuple(tensor.shape)}. "
+        f"{other_argument} has a batch of {theirs}: give as many, or one for all. To use each of "
+        f"{other_argument} several times, repeat it: keras.ops.repeat({other_argument}, times, axis=0)."
+    )
+
+
 def params(argument: str, tensor: Any, num_params: int) -> None:
     """Raise unless `tensor` may be the params of a transform family."""
     shape(argument, tensor, (None, num_params), f"(batch, {num_params})")
     floating(argument, tensor.dtype)
+
+
+def pixel_matrix(argument: str, tensor: Any) -> None:
+    """Raise unless `tensor` may be one affine matrix or a batch of them, the last row written or not."""
+    known_rank(argument, tensor, "(2, 3) or (3, 3), or a batch of these")
+    received = tuple(tensor.shape)
+    rows, columns = received[-2:] if len(received) in (2, 3) else (0, 0)
+    if rows not in (None, 2, 3) or columns not in (None, 3):
+        raise error(
+            f"{argument} must have shape (2, 3) or (3, 3), or be a batch of these. "
+            f"Received: {argument}.shape={received}."
+        )
 
 
 # What to do with images of whole numbers, where they are to be interpolated or looked at.
@@ -205,6 +301,13 @@ def interpolated(images_dtype: Any, interpolation: str) -> None:
     if interpolation != "nearest":
         cure = f'read labels by interpolation="nearest"; {CAST_PICTURES}'
         floating("images", images_dtype, f" for interpolation={interpolation!r}", cure)
+
+
+def real(argument: str, dtype: Any) -> None:
+    """Raise unless `dtype` (a name, or what has one) is one of real numbers, whole or not."""
+    name = str(getattr(dtype, "name", dtype))
+    if not name.startswith(("int", "uint")):
+        floating(argument, name)
 
 
 def require(what: str, extra: str, *packages: str) -> None:

@@ -43,7 +43,9 @@ class Warp(keras.layers.Layer):
     Input shape:
         images (batch, H, W, channels), or (batch, channels, H, W) for channels_first: floating point, or
         whole numbers with `interpolation="nearest"`, as labels are; params (batch, num_params), one row
-        for each image. Any size from 1 up, static or not.
+        for each image. Any size from 1 up, static or not. A batch of 1 goes with any other, and no
+        image is copied: one image at many poses, one map for many images. In a model's input it must be
+        known to be 1, by `keras.Input(..., batch_size=1)`.
 
     Output shape:
         (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; whole numbers
@@ -99,8 +101,11 @@ class Warp(keras.layers.Layer):
 
     def _check(self, images, params):
         _checks.interpolated(images.dtype, self.interpolation)
-        batch, num_params = images.shape[0], self.transform.num_params
-        _checks.shape("params", params, (batch, num_params), f"(batch of images, {num_params})")
+        num_params = self.transform.num_params
+        _checks.real("params", params.dtype)
+        of_params = f"(batch of images, {num_params})"
+        _checks.shape("params", params, (None, num_params), of_params)
+        _checks.batch("params", params, of_params, "images", images)
         *_, channels = _layout.shape_to_channels_last(images.shape, self.data_format)
         dtype = keras.backend.standardize_dtype(images.dtype)
         _checks.fill_value_fits(self.fill_value, channels, dtype)
@@ -124,8 +129,9 @@ class Warp(keras.layers.Layer):
         return _layout.from_channels_last(warped, self.data_format)
 
     def compute_output_shape(self, input_shape):
-        images_shape, _ = input_shape
+        images_shape, (params_batch, _) = input_shape
         batch, *size, channels = _layout.shape_to_channels_last(images_shape, self.data_format)
+        batch = params_batch if batch in (1, None) and params_batch != 1 else batch
         shape = (batch, *(self.output_size or size), channels)
         return _layout.shape_from_channels_last(shape, self.data_format)
 

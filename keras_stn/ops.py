@@ -56,7 +56,9 @@ def grid_sample(
             made with.
 
     Input shape:
-        `images` (batch, H, W, channels), `grid` (batch, h, w, 2); any size from 1 up, static or not.
+        `images` (batch, H, W, channels), `grid` (batch, h, w, 2); any size from 1 up, static or not. A
+        batch of 1 goes with any other, and no image is copied: one image at many poses, one grid for
+        many images. In a graph it must be known to be 1.
 
     Output shape:
         (batch, h, w, channels), in the dtype of `images`. Weights and sums are float32 for images in
@@ -78,7 +80,7 @@ def grid_sample(
         same function as PyTorch's `grid_sample` and ONNX' GridSample, on channels_last images.
     """
     operation = GridSample(interpolation, fill_mode, fill_value, align_corners)
-    return _call(operation, images, grid)
+    return _call(operation, images=images, grid=grid)
 
 
 def affine_grid(theta: Tensor, output_size: tuple[int, int], align_corners: bool = False) -> Tensor:
@@ -113,16 +115,13 @@ def affine_grid(theta: Tensor, output_size: tuple[int, int], align_corners: bool
     Reference:
         Eq. (1) of Jaderberg et al., "Spatial Transformer Networks" (2015, arXiv:1506.02025).
     """
-    return _call(AffineGrid(output_size, align_corners), theta)
+    return _call(AffineGrid(output_size, align_corners), theta=theta)
 
 
-def _call(operation: keras.Operation, *tensors: Tensor) -> Tensor:
-    symbolic = [isinstance(tensor, keras.KerasTensor) for tensor in tensors]
-    tensors = tuple(
-        tensor if is_symbol else tf.convert_to_tensor(tensor)
-        for tensor, is_symbol in zip(tensors, symbolic, strict=True)
-    )
-    return (operation.symbolic_call if any(symbolic) else operation.call)(*tensors)
+def _call(operation: keras.Operation, **arguments: Tensor) -> Tensor:
+    tensors = [_checks.tensor(*argument) for argument in arguments.items()]
+    symbolic = any(isinstance(tensor, keras.KerasTensor) for tensor in tensors)
+    return (operation.symbolic_call if symbolic else operation.call)(*tensors)
 
 
 # The operations behind the functions, so that a Functional model can hold and save them.
@@ -140,14 +139,13 @@ class GridSample(keras.Operation):
         self.align_corners = _checks.boolean("align_corners", align_corners)
 
     def call(self, images, grid):
-        self._check(images, grid)
+        shape = self._output_shape(images, grid)
         fill_values = tuple(np.ravel(self.fill_value).tolist())
         compiled = _compiled(self.interpolation, self.fill_mode, fill_values, self.align_corners)
-        return compiled((*grid.shape[:3], images.shape[3]), images, grid)
+        return compiled(shape, images, grid)
 
     def compute_output_spec(self, images, grid):
-        self._check(images, grid)
-        return keras.KerasTensor((*grid.shape[:3], images.shape[3]), dtype=images.dtype)
+        return keras.KerasTensor(self._output_shape(images, grid), dtype=images.dtype)
 
     def get_config(self):
         return {
@@ -158,15 +156,19 @@ class GridSample(keras.Operation):
             "align_corners": self.align_corners,
         }
 
-    def _check(self, images, grid):
+    def _output_shape(self, images, grid):
+        """The shape of the output; raises if the arguments do not fit."""
+        of_grid = "(batch of images, h, w, 2)"
         _checks.known_rank("images", images, "(batch, H, W, channels)")
-        _checks.known_rank("grid", grid, "(batch of images, h, w, 2)")
+        _checks.known_rank("grid", grid, of_grid)
         _checks.shape("images", images, (None,) * 4, "(batch, H, W, channels)")
-        _checks.shape("grid", grid, (images.shape[0], None, None, 2), "(batch of images, h, w, 2)")
+        _checks.shape("grid", grid, (None, None, None, 2), of_grid)
+        batch = _checks.batch("grid", grid, of_grid, "images", images)
         _checks.interpolated(images.dtype, self.interpolation)
         _checks.floating("grid", grid.dtype)
         dtype = keras.backend.standardize_dtype(images.dtype)
         _checks.fill_value_fits(self.fill_value, images.shape[3], dtype)
+        return batch, *grid.shape[1:3], images.shape[3]
 
 
 @functools.lru_cache(maxsize=128)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -64,7 +63,7 @@ def sampling_quadrilateral(
     output_size = image_size if output_size is None else _checks.size("output_size", output_size)
     align_corners = _checks.boolean("align_corners", align_corners)
     points_per_side = _checks.count("points_per_side", points_per_side)
-    params = tf.convert_to_tensor(params)
+    params = _checks.tensor("params", params, symbolic=False)
     _checks.params("params", params, transform.num_params)
     border = _border(output_size, align_corners, points_per_side).astype(params.dtype.name)
     points = transform.transform_points(params, tf.convert_to_tensor(border))  # (batch, n, 2)
@@ -125,8 +124,9 @@ def plot_warps(
     _checks.require("plot_warps", "demo", "matplotlib")
     from matplotlib.figure import Figure
 
-    images = keras.ops.convert_to_tensor(images)
+    images = _checks.tensor("images", images, symbolic=False)
     _checks.shape("images", images, (None,) * 4, "(batch, H, W, channels)")
+    _checks.floating("images", images.dtype)
     _check_titles(titles, images.shape[0])
     warp, params = _warp_and_params(images, transformer, params)
     outputs = _pictures(warp([images, params]), warp.data_format)
@@ -153,21 +153,26 @@ def plot_warps(
 
 def _warp_and_params(images, transformer, params):
     if isinstance(transformer, SpatialTransformer):
-        predicted = transformer.localization(images) if params is None else params
-        return transformer.warp, keras.ops.convert_to_tensor(predicted)
-    if isinstance(transformer, Warp) and params is not None:
-        return transformer, keras.ops.convert_to_tensor(params)
-    raise ValueError(
-        "transformer must be a keras_stn.SpatialTransformer, or a keras_stn.Warp together with params. "
-        f"Received: transformer={transformer!r}, params={params!r}."
-    )
+        warp = transformer.warp
+        params = transformer.localization(images) if params is None else params
+    elif isinstance(transformer, Warp) and params is not None:
+        warp = transformer
+    else:
+        raise _checks.error(
+            "transformer must be a keras_stn.SpatialTransformer, or a keras_stn.Warp together with "
+            f"params. Received: transformer={transformer!r}, params={params!r}."
+        )
+    params = _checks.tensor("params", params, symbolic=False)
+    _checks.params("params", params, warp.transform.num_params)
+    return warp, params
 
 
 def _check_titles(titles, count):
     if count == 0:
-        raise ValueError("images must hold at least one image. Received: images of batch size 0.")
-    if titles is not None and len(titles) != count:
-        raise ValueError(
+        raise _checks.error("images must hold at least one image. Received: images of batch size 0.")
+    strings = isinstance(titles, (list, tuple)) and all(isinstance(title, str) for title in titles)
+    if titles is not None and not (strings and len(titles) == count):
+        raise _checks.error(
             f"titles must be one string for each of the {count} images. Received: titles={titles!r}."
         )
 

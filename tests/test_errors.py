@@ -167,14 +167,17 @@ def test_grid_sample_needs_to_know_how_many_axes_there_are():
             function(IMAGES, GRID)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_there_is_one_row_of_params_for_each_image(count):
+@pytest.mark.parametrize("count", [0, 3])
+def test_there_is_one_row_of_params_for_each_image_or_one_for_all(count):
     layer = keras_stn.Warp("rotation")
-    text = rf"params must have shape \(batch of images, 1\)\. Received: params\.shape=\({count}, 1\)\."
+    text = (
+        rf"^params must have shape \(batch of images, 1\)\. Received: params\.shape=\({count}, 1\)\. "
+        r"images has a batch of 2: give as many, or one for all\."
+    )
     with pytest.raises(ValueError, match=text):
         layer([IMAGES, np.zeros((count, 1))])
     with pytest.raises(ValueError, match=text):
-        layer([keras.Input((5, 8, 3), batch_size=2), keras.Input((1,), batch_size=count)])
+        layer([keras.Input((5, 8, 3), batch_size=2), keras.KerasTensor((count, 1))])
 
 
 def test_maps_of_another_number_than_the_images_fail_in_graphs_of_any_batch():
@@ -208,8 +211,11 @@ def test_grid_sample_names_the_shape_it_expects():
         ops.grid_sample(IMAGES[0], GRID)
     with raises(r"grid must have shape (batch of images, h, w, 2). Received: grid.shape=(2, 4, 6, 3)."):
         ops.grid_sample(IMAGES, np.zeros((2, 4, 6, 3)))
-    with raises(r"grid must have shape (batch of images, h, w, 2). Received: grid.shape=(1, 4, 6, 2)."):
-        ops.grid_sample(IMAGES, GRID[:1])
+    text = r"grid must have shape \(batch of images, h, w, 2\)\. Received: grid\.shape=\(0, 4, 6, 2\)\."
+    with pytest.raises(
+        ValueError, match=rf"^{text} images has a batch of 2: give as many, or one for all"
+    ):
+        ops.grid_sample(IMAGES, GRID[:0])
     with raises(r"grid must have shape (batch of images, h, w, 2). Received: grid.shape=(None, 4, 2)."):
         ops.grid_sample(IMAGES, keras.KerasTensor((None, 4, 2)))
 
@@ -379,6 +385,93 @@ def test_a_family_says_what_it_does_not_define():
     ):
         with pytest.raises(TypeError, match=missing):
             call()
+
+
+class ThetaOfAnotherShape(transforms.MatrixTransform):
+    num_params, identity_params = 6, (1, 0, 0, 0, 1, 0)
+
+    def theta(self, params):
+        return params
+
+
+class Nameless(transforms.Transform):
+    num_params, identity_params = 1, (0.0,)
+
+
+FLOATS, INTEGERS = IMAGES, IMAGES.astype("int32")
+WRONG_CALLS = {
+    "integers to Warp": (
+        lambda: keras_stn.Warp("rotation"),
+        [INTEGERS, np.zeros((2, 1))],
+        "images must",
+    ),
+    "booleans to Warp": (
+        lambda: keras_stn.Warp("rotation"),
+        [FLOATS, np.zeros((2, 1), bool)],
+        "params must",
+    ),
+    "integers to Localization": (lambda: keras_stn.Localization("dense"), INTEGERS, "images must"),
+    "integers to SpatialTransformer": (
+        lambda: keras_stn.SpatialTransformer("dense"),
+        INTEGERS,
+        "images must",
+    ),
+    "three rows of params": (
+        lambda: keras_stn.Warp("rotation"),
+        [FLOATS, np.zeros((3, 1), "float32")],
+        "params must",
+    ),
+    "two fill values": (
+        lambda: keras_stn.SpatialTransformer("dense", fill_value=(0, 1)),
+        FLOATS,
+        "fill_value must",
+    ),
+    "no features": (
+        lambda: keras_stn.SpatialTransformer(keras.layers.Conv2D(4, 3)),
+        FLOATS,
+        "The localization network must",
+    ),
+    "a theta that is none": (
+        lambda: keras_stn.Warp(ThetaOfAnotherShape()),
+        [FLOATS, np.zeros((2, 6), "float32")],
+        "ThetaOfAnotherShape.theta(params) must",
+    ),
+    "a family without points": (
+        lambda: keras_stn.Warp(Nameless()),
+        [FLOATS, np.zeros((2, 1), "float32")],
+        "Nameless must define transform_points",
+    ),
+}
+
+
+class Outer(keras.Model):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs)
+
+
+@pytest.mark.parametrize("name", WRONG_CALLS)
+def test_errors_of_layers_are_plain_text_in_their_own_words(name):
+    """Keras writes what the call of a layer raises in bold, between the codes of terminals."""
+    make, inputs, words = WRONG_CALLS[name]
+    symbols = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype.name), inputs)
+    calls = {
+        "eager": lambda: make()(inputs),
+        "in a model": lambda: Outer(make())(inputs),
+        "compiled": lambda: tf.function(make(), jit_compile=True, autograph=False)(inputs),
+        "in a graph": lambda: tf.function(Outer(make()), autograph=False)(inputs),
+        "predicted": lambda: Outer(make()).predict_on_batch(inputs),
+    }
+    if not name.startswith("a "):  # what a family makes, nothing symbolic looks at
+        calls["symbolic"] = lambda: make()(symbols)
+    for how, call in calls.items():
+        with pytest.raises((ValueError, TypeError)) as raised:
+            call()
+        assert str(raised.value).startswith(words), how
+        assert "\x1b" not in str(raised.value), how
 
 
 def test_another_keras_backend_is_refused_at_import():

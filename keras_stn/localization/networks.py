@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from keras_stn import _checks
+
 layers = keras.layers
 
 
@@ -38,6 +40,9 @@ def resized_conv(
         >>> network.compute_output_shape((None, 224, 320, 3))
         (None, 32)
     """
+    image_size = _checks.size_or_unknown("image_size", image_size)
+    filters, units = _checks.counts("filters", filters), _checks.count("units", units)
+    side, dtype = _checks.count("side", side), _checks.dtype_policy("dtype", dtype)
     pool = tuple(max((size or 0) // side, 1) for size in image_size)
     # "same", so that images smaller than those it was built for are pooled to something.
     stack = [layers.AveragePooling2D(pool, padding="same", data_format="channels_last", dtype=dtype)]
@@ -71,6 +76,9 @@ def conv(filters: int = 20, kernel_size: int = 5, units: int = 20, *, dtype: Any
     Reference:
         ST-CNN in appendix A.1 of Jaderberg et al. (2015, arXiv:1506.02025).
     """
+    filters, units = _checks.count("filters", filters), _checks.count("units", units)
+    kernel_size = _checks.count("kernel_size", kernel_size)
+    dtype = _checks.dtype_policy("dtype", dtype)
     stack = [_pool(layers.AveragePooling2D, dtype)]
     for _ in range(2):
         stack += [_conv(filters, kernel_size, dtype=dtype), _pool(layers.MaxPooling2D, dtype)]
@@ -96,6 +104,7 @@ def dense(units: Sequence[int] = (32, 32, 32), *, dtype: Any = None) -> keras.Mo
     Reference:
         ST-FCN in appendix A.1 of Jaderberg et al. (2015, arXiv:1506.02025).
     """
+    units, dtype = _checks.counts("units", units), _checks.dtype_policy("dtype", dtype)
     stack = [_flatten(dtype)]
     stack += [layers.Dense(width, activation="relu", dtype=dtype) for width in units]
     return keras.Sequential(stack, name="dense")
@@ -133,6 +142,8 @@ def strided_conv(
         The initial weights: eq. (14) of He et al., "Delving Deep into Rectifiers" (2015,
         arXiv:1502.01852).
     """
+    widths, dtype = _checks.counts("widths", widths), _checks.dtype_policy("dtype", dtype)
+    reduced, units = _checks.count("reduced", reduced), _checks.count("units", units)
     he_normal = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
     def convolution(width, kernel_size, **kwargs):

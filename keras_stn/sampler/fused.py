@@ -65,7 +65,10 @@ def _check_batch(axis: Tensor, images: Tensor) -> None:
     compiled, XLA leaves the check out.
     """
     if axis.shape[-3] is None or axis.shape[-3] != images.shape[0]:
-        message = "there must be as many maps (params, theta, grid) as images in a batch"
+        message = (
+            "there must be as many maps (rows of params, grids) as images in a batch; a batch of 1 that "
+            "is to go with all must be known to be 1: keras.Input(..., batch_size=1), tensor[:1]"
+        )
         tf.debugging.assert_equal(shape_of(axis)[-3], shape_of(images)[0], message)
 
 

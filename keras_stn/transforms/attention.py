@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from keras_stn.transforms.base import MatrixTransform, matrix, matrix_entries, register
+from keras_stn.transforms.base import MatrixTransform, register
+from keras_stn.transforms.matrices import matrix, matrix_entries
 
 
 @register

@@ -1,5 +1,6 @@
 """What a transform family is: the base classes, one general and one for matrices."""
 
+import abc
 from typing import Any
 
 import keras
@@ -7,16 +8,23 @@ import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids
+from keras_stn.transforms.matrices import check_last_row, inverse_matrix, matrix, matrix_entries
+from keras_stn.transforms.operations import as_operations
 
 Tensor = Any
 
 
+@as_operations
 class Transform:
     """A family of maps from target points to source points, steered by a few parameters.
 
     Subclass it for a family of your own: state `num_params` and `identity_params`, and write
     `transform_points`. A family of affine maps is shorter as a `MatrixTransform`. Register the class, so
     that models which use it can be saved; a family with arguments also has `get_config`, as in Keras.
+
+    All methods but `pixels` take the symbolic tensors of a Functional model as well, and those that you
+    write do, too: the call becomes one operation of the model, saved and exported with it. Arguments are
+    checked before your method is called, and are tensors or NumPy arrays then.
 
     Convention:
         Points are (x, y) in normalised coordinates, and go from target to source: the output pixel at p
@@ -44,26 +52,36 @@ class Transform:
     num_params: int
     identity_params: tuple[float, ...]
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        as_operations(cls)
+
+    @abc.abstractmethod
     def transform_points(self, params: Tensor, points: Tensor) -> Tensor:
         """Map target points to source points.
 
         Args:
-            params: (batch, num_params)
-            points: (batch, n, 2), normalised (x, y), in the dtype of `params`; a batch of 1 serves every
-                map.
+            params: (batch, num_params); a batch of 1 maps all points.
+            points: (batch, n, 2), normalised (x, y); cast to the dtype of `params`. A batch of 1 serves
+                every map.
 
         Returns:
-            (batch, n, 2)
+            (batch, n, 2), in the dtype of `params`.
         """
-        raise TypeError(f"{type(self).__name__} must define transform_points(params, points).")
+        raise _checks.missing(f"{type(self).__name__} must define transform_points(params, points).")
 
+    @abc.abstractmethod
     def compose(self, outer: Tensor, inner: Tensor) -> Tensor:
-        """The params of `inner` followed by `outer`: p -> outer(inner(p)). All (batch, num_params)."""
-        raise TypeError(f"{type(self).__name__} does not define the composition of two maps.")
+        """The params of `inner` followed by `outer`: p -> outer(inner(p)).
 
+        All (batch, num_params); a batch of 1 goes with every map.
+        """
+        raise _checks.missing(f"{type(self).__name__} does not define the composition of two maps.")
+
+    @abc.abstractmethod
     def inverse(self, params: Tensor) -> Tensor:
         """The params of the inverse map. Both (batch, num_params)."""
-        raise TypeError(f"{type(self).__name__} does not define the inverse of a map.")
+        raise _checks.missing(f"{type(self).__name__} does not define the inverse of a map.")
 
     def grid(self, params: Tensor, output_size: tuple[int, int], align_corners: bool = False) -> Tensor:
         """The sampling grid of `params`, for `keras_stn.ops.grid_sample`.
@@ -77,8 +95,8 @@ class Transform:
             (batch, height, width, 2), normalised (x, y) of the source, in the dtype of `params` but at
             least float32.
         """
-        params = self._params_of_coordinates(params)
-        height, width = output_size = _output_size(output_size)
+        params = tf.cast(params, grids.coordinate_dtype(params.dtype))
+        height, width = output_size
         base = grids.base_grid(output_size, align_corners, params.dtype)
         points = self.transform_points(params, tf.reshape(base, (1, height * width, 2)))
         return tf.reshape(points, (-1, height, width, 2))
@@ -102,16 +120,6 @@ class Transform:
 
     def get_config(self) -> dict:
         return {}
-
-    def _checked_params(self, params: Tensor, argument: str = "params") -> Tensor:
-        params = tf.convert_to_tensor(params)
-        _checks.params(argument, params, self.num_params)
-        return params
-
-    def _params_of_coordinates(self, params: Tensor) -> Tensor:
-        """`params` in the dtype of coordinates."""
-        params = self._checked_params(params)
-        return tf.cast(params, grids.coordinate_dtype(params.dtype))
 
     @classmethod
     def from_config(cls, config: dict) -> "Transform":
@@ -150,67 +158,138 @@ class MatrixTransform(Transform):
 
     axis_aligned = False
 
+    @abc.abstractmethod
     def theta(self, params: Tensor) -> Tensor:
         """The matrices (batch, 2, 3) of params (batch, num_params)."""
-        raise TypeError(f"{type(self).__name__} must define theta(params).")
+        raise _checks.missing(f"{type(self).__name__} must define theta(params).")
 
+    @abc.abstractmethod
     def from_theta(self, theta: Tensor) -> Tensor:
         """The params (batch, num_params) of matrices (batch, 2, 3) that belong to the family."""
-        raise TypeError(
+        raise _checks.missing(
             f"{type(self).__name__} must define from_theta(theta) to have compose and inverse."
         )
 
     def transform_points(self, params, points):
         a, b, c, d, e, f = matrix_entries(self._checked_theta(params))  # (batch, 1) each
-        points = tf.convert_to_tensor(points, a.dtype)
-        _checks.shape("points", points, (None, None, 2), "(batch, n, 2)")
         x, y = (tf.squeeze(axis, -1) for axis in tf.split(points, 2, axis=-1))  # (batch, n)
         return tf.stack([a * x + b * y + c, d * x + e * y + f], axis=-1)
 
     def compose(self, outer, inner):
-        a, b, c, d, e, f = matrix_entries(self._checked_theta(outer, "outer"))
-        k, m, n, p, q, r = matrix_entries(self._checked_theta(inner, "inner"))
+        a, b, c, d, e, f = matrix_entries(self._checked_theta(outer))
+        k, m, n, p, q, r = matrix_entries(self._checked_theta(inner))
         x_row = a * k + b * p, a * m + b * q, a * n + b * r + c
         y_row = d * k + e * p, d * m + e * q, d * n + e * r + f
         return self.from_theta(matrix(*x_row, *y_row))
 
     def inverse(self, params):
-        # In closed form: tf.linalg.inv has no TFLite kernel.
-        a, b, c, d, e, f = matrix_entries(self._checked_theta(params))
-        det = a * e - b * d
-        rows = (e, -b, b * f - e * c, -d, a, d * c - a * f)
-        return self.from_theta(matrix(*(entry / det for entry in rows)))
+        return self.from_theta(inverse_matrix(self._checked_theta(params)))
 
     def grid(self, params, output_size, align_corners=False):
-        theta = self._checked_theta(self._params_of_coordinates(params))
-        return grids.affine_grid(theta, _output_size(output_size), align_corners)
+        theta = self._checked_theta(tf.cast(params, grids.coordinate_dtype(params.dtype)))
+        return grids.affine_grid(theta, output_size, align_corners)
 
     def pixels(self, params, source_size, output_size, align_corners=False):
         theta = self._checked_theta(params)
         pixels = grids.axis_aligned_pixels if self.axis_aligned else grids.affine_pixels
         return pixels(theta, source_size, output_size, align_corners)
 
-    def _checked_theta(self, params, argument="params"):
-        theta = tf.convert_to_tensor(self.theta(self._checked_params(params, argument)))
+    def from_pixel_matrix(
+        self,
+        matrix: Tensor,
+        source_size: tuple[int, int],
+        output_size: tuple[int, int] | None = None,
+        align_corners: bool = False,
+        target_to_source: bool = False,
+    ) -> Tensor:
+        """The params of an affine matrix in pixels, such as `cv2.getRotationMatrix2D` makes.
+
+        `keras_stn.Warp` then shows what `cv2.warpAffine` shows, on pictures of any height and width.
+
+        Convention:
+            Pixels (x, y) are counted from the centre of the first one, as OpenCV does.
+
+        Args:
+            matrix: (2, 3) or (3, 3), or a batch of these, floating point. The params are in its dtype.
+            source_size: (height, width) of the images.
+            output_size: (height, width) of the output; the size of the images by default.
+            align_corners: That of the layer that takes the params.
+            target_to_source: Whether the matrix maps the output to the images, which OpenCV calls
+                `WARP_INVERSE_MAP`. By default it maps the images to the output.
+
+        Returns:
+            (batch, num_params); a batch of 1 for a single matrix.
+
+        Raises:
+            ValueError: if the matrix is not of the family: the theta of the params is another one. This
+                and a last row other than (0, 0, 1) are seen outside of graphs only. A family that turns
+                needs an `aspect_ratio` of width / height, with `align_corners=True` of
+                (width - 1) / (height - 1).
+
+        Example:
+            >>> import numpy as np, keras_stn
+            >>> to_the_right = np.array([[1.0, 0.0, 10.0], [0.0, 1.0, 0.0]])  # by 10 pixels of 40
+            >>> family = keras_stn.transforms.Translation()
+            >>> family.from_pixel_matrix(to_the_right, (30, 40)).numpy().tolist()
+            [[-0.5, 0.0]]
+        """
+        check_last_row(matrix)
+        matrix = tf.reshape(matrix[..., :2, :], (-1, 2, 3))
+        if not target_to_source:
+            matrix = inverse_matrix(matrix)
+        sizes = source_size, _size_or(source_size, output_size)
+        theta = grids.theta_of_pixels(matrix, *sizes, align_corners)
+        params = self.from_theta(theta)
+        self._check_belongs(theta, params)
+        return params
+
+    def pixel_matrix(
+        self,
+        params: Tensor,
+        source_size: tuple[int, int],
+        output_size: tuple[int, int] | None = None,
+        align_corners: bool = False,
+        target_to_source: bool = False,
+    ) -> Tensor:
+        """The matrices in pixels, as `cv2.warpAffine` takes them: `from_pixel_matrix` undone.
+
+        Args:
+            params: (batch, num_params), floating point.
+            source_size: As in `from_pixel_matrix`, and so the others.
+            output_size: (height, width) of the output; the size of the images by default.
+            align_corners: That of the layer.
+            target_to_source: Whether to map the output to the images.
+
+        Returns:
+            (batch, 2, 3), in the dtype of `params`.
+        """
+        theta = self._checked_theta(params)
+        sizes = source_size, _size_or(source_size, output_size)
+        matrix = grids.pixels_of_theta(theta, *sizes, align_corners)
+        return matrix if target_to_source else inverse_matrix(matrix)
+
+    def _check_belongs(self, theta, params):
+        if not tf.executing_eagerly():
+            return
+        theta, nearest = np.asarray(theta), np.asarray(self.theta(params))
+        # Sines and roundings are off by a few eps.
+        tolerance = 100 * np.finfo(theta.dtype).eps * np.maximum(np.max(np.abs(theta), initial=0), 1)
+        if np.any(np.abs(theta - nearest) > tolerance):
+            arguments = "".join(f" with {name}={value}" for name, value in self.get_config().items())
+            raise _checks.error(
+                f"matrix must be a map of {type(self).__name__}{arguments}; "
+                "keras_stn.transforms.Affine takes any. "
+                f"Received: theta={theta.tolist()}, which is no {nearest.tolist()}."
+            )
+
+    def _checked_theta(self, params):
+        theta = tf.convert_to_tensor(self.theta(params))
         _checks.shape(f"{type(self).__name__}.theta(params)", theta, (None, 2, 3), "(batch, 2, 3)")
         return theta
 
 
-def _output_size(size: Any) -> tuple[Any, Any]:
-    """`size` if it is (height, width): integers, or scalar tensors inside of graphs."""
-    if isinstance(size, (list, tuple)) and len(size) == 2 and any(map(tf.is_tensor, size)):
-        return size[0], size[1]
-    return _checks.size("output_size", size)
-
-
-def matrix(*entries: Tensor) -> Tensor:
-    """theta (batch, 2, 3) from its six entries, row by row, each (batch, 1)."""
-    return tf.reshape(tf.concat(entries, axis=1), (-1, 2, 3))
-
-
-def matrix_entries(theta: Tensor) -> list[Tensor]:
-    """The six entries of theta (batch, 2, 3), row by row, each (batch, 1)."""
-    return tf.split(tf.reshape(theta, (-1, 6)), 6, axis=1)
+def _size_or(default: tuple[int, int], output_size: Any) -> tuple[int, int]:
+    return default if output_size is None else _checks.size("output_size", output_size)
 
 
 class ScaledAxes(MatrixTransform):

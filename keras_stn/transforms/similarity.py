@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from keras_stn.transforms.base import ScaledAxes, matrix_entries, register
+from keras_stn.transforms.base import ScaledAxes, register
+from keras_stn.transforms.matrices import matrix_entries
 
 
 @register

@@ -367,24 +367,34 @@ FUNCTIONS = [
 
 
 def _methods(name, public, make):
-    """The methods of a family: functions of tensors, not of the symbolic tensors of Keras."""
-    covers = ("transforms.get", public)
+    """The methods of a family."""
+
+    def case(method, function, *inputs):
+        covers = ("transforms.get", public)
+        return Case(f"{name}.{method}", covers, lambda: function, inputs, users_code=_users(name))
+
     family = keras_stn.transforms.get(make())
     one, two = params(family), params(family)
     points = _uniform(2, 11, 2)
-    yield Case(f"{name}.grid", covers, lambda: lambda p: family.grid(p, (4, 9)), (one,))
-    yield Case(f"{name}.transform_points", covers, lambda: family.transform_points, (one, points))
+    yield case("grid", lambda p: family.grid(p, (4, 9), align_corners=True), one)
+    yield case("transform_points", family.transform_points, one, points)
     if isinstance(family, transforms.MatrixTransform):
-        yield Case(f"{name}.theta", covers, lambda: family.theta, (one,))
-        yield Case(f"{name}.compose", covers, lambda: family.compose, (one, two))
-        yield Case(f"{name}.inverse", covers, lambda: family.inverse, (one,))
+        theta, matrix = (
+            np.array(method(one))
+            for method in (family.theta, lambda p: family.pixel_matrix(p, (7, 5), (4, 9)))
+        )
+        yield case("theta", family.theta, one)
+        yield case("from_theta", family.from_theta, theta)
+        yield case("compose", family.compose, one, two)
+        yield case("inverse", family.inverse, one)
+        yield case("pixel_matrix", lambda p: family.pixel_matrix(p, (7, 5), (4, 9)), one)
+        yield case("from_pixel_matrix", lambda m: family.from_pixel_matrix(m, (7, 5), (4, 9)), matrix)
 
 
 METHODS = [case for name, family in FAMILIES.items() for case in _methods(name, *family)]
 
 LAYERS = SPATIAL_TRANSFORMERS + WARPS + LOCALIZATIONS + NETWORKS
-MODELS = LAYERS + FUNCTIONS  # all that can stand in a Keras model
-ALL = MODELS + METHODS
+ALL = MODELS = LAYERS + FUNCTIONS + METHODS  # all of it can stand in a Keras model
 
 # One case for each thing that is done differently, for properties that are dear.
 _SOME = {
@@ -402,6 +412,8 @@ _SOME = {
     "Localization-users-sequential",
     "grid_sample-bicubic-reflect",
     "affine_grid",
+    "similarity.inverse",
+    "users-points.transform_points",
 }
 SOME = [case for case in MODELS if case.id in _SOME]
 

@@ -1,0 +1,227 @@
+"""Every public callable x every argument x a list of wrong values: right, or one error that names it.
+
+A call that takes the value has to work; all others raise a ValueError or TypeError that names the
+argument and says what came. No error has the codes in it by which terminals write bold. What stands in
+the place of a layer's tensors, and of what rank, Keras checks, in its own words.
+"""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_stn
+from keras_stn import localization, ops, transforms, visualize
+
+IMAGES = np.zeros((2, 6, 9, 3), "float32")
+PARAMS = np.tile(np.array([[1, 0, 0, 0, 1, 0]], "float32"), (2, 1))
+THETA = PARAMS.reshape(2, 2, 3)
+OF_KERAS = (
+    "Inputs to a layer",
+    "Only input tensors",
+    "expects ",
+    "incompatible with the layer",
+    "Failed to",
+)
+GRID = np.zeros((2, 4, 5, 2), "float32")
+POINTS = np.zeros((2, 7, 2), "float32")
+
+WRONG = {
+    "None": None,
+    "text": "xyzzy",
+    "empty text": "",
+    "bytes": b"x",
+    "list": [],
+    "tuple": (),
+    "dict": {},
+    "filled dict": {"a": 1},
+    "set": {1},
+    "nan": float("nan"),
+    "inf": float("inf"),
+    "-1": -1,
+    "0": 0,
+    "2": 2,
+    "1.5": 1.5,
+    "huge": 10**30,
+    "complex": 1j,
+    "True": True,
+    "object": object(),
+    "class": int,
+    "function": len,
+    "numpy number": np.float32(0.5),
+    "numpy integer": np.int64(-3),
+    "scalar array": np.array(0.5, "float32"),
+    "vector": np.zeros(5, "float32"),
+    "rank 7": np.zeros((1,) * 7, "float32"),
+    "integers": np.zeros((2, 3), "int32"),
+    "booleans": np.zeros((2, 6), bool),
+    "complex array": np.zeros((2, 6), "complex64"),
+    "strings": np.array([["a"] * 6] * 2),
+    "objects": np.array([None, object()]),
+    "ragged list": [[1.0, 2.0], [3.0]],
+    "ragged tensor": tf.ragged.constant([[1.0, 2.0], [3.0]]),
+    "list of None": [None, None],
+    "list of text": ["a", "b"],
+    "negative pair": (-1, -2),
+    "pair of floats": (1.5, 2.5),
+    "symbol": keras.KerasTensor((None, 3, 5)),
+    "dtype": tf.float32,
+    "shape": tf.TensorShape(None),
+    "layer": keras.layers.Flatten,
+    "NaN vector": np.full(3, np.nan),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Use:
+    """A call that works, of which each argument is then replaced in turn."""
+
+    function: Callable
+    arguments: dict
+    after: Callable | None = None  # what is done with the result
+    words: tuple[str, ...] = ()  # of Keras' errors
+
+
+def layer_on_images(layer):
+    return layer(IMAGES)
+
+
+def family_methods():
+    for name in transforms.FAMILIES:
+        family = transforms.get(name)
+        params = np.tile(np.array([family.identity_params], "float32"), (2, 1))
+        sizes = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
+        same = {**sizes, "output_size": (6, 9), "target_to_source": False}
+        yield f"{name}.theta", Use(family.theta, {"params": params})
+        yield f"{name}.from_theta", Use(family.from_theta, {"theta": THETA})
+        yield f"{name}.inverse", Use(family.inverse, {"params": params})
+        yield f"{name}.compose", Use(family.compose, {"outer": params, "inner": params})
+        yield (
+            f"{name}.transform_points",
+            Use(family.transform_points, {"params": params, "points": POINTS}),
+        )
+        yield (
+            f"{name}.grid",
+            Use(family.grid, {"params": params, "output_size": (4, 5), "align_corners": False}),
+        )
+        yield f"{name}.pixel_matrix", Use(family.pixel_matrix, {"params": params, **same})
+        yield f"{name}.from_pixel_matrix", Use(family.from_pixel_matrix, {"matrix": THETA, **same})
+
+
+SAMPLING = {
+    "interpolation": "bilinear",
+    "fill_mode": "constant",
+    "fill_value": 0.0,
+    "align_corners": False,
+}
+WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, "data_format": "channels_last"}
+
+USES = {
+    "grid_sample": Use(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING}),
+    "affine_grid": Use(ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}),
+    "Warp": Use(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
+    "Warp.call": Use(
+        lambda images, params: keras_stn.Warp()([images, params]),
+        {"images": IMAGES, "params": PARAMS},
+        words=OF_KERAS,
+    ),
+    "SpatialTransformer.call": Use(
+        lambda images: keras_stn.SpatialTransformer("dense")(images), {"images": IMAGES}, words=OF_KERAS
+    ),
+    "Localization.call": Use(
+        lambda images: keras_stn.Localization("dense")(images), {"images": IMAGES}, words=OF_KERAS
+    ),
+    "SpatialTransformer": Use(
+        keras_stn.SpatialTransformer, {"localization": "dense", **WARPING}, layer_on_images
+    ),
+    "Localization": Use(
+        keras_stn.Localization,
+        {"network": "dense", "transform": "affine", "data_format": "channels_last"},
+        layer_on_images,
+    ),
+    "Identity": Use(localization.Identity, {"transform": "affine"}),
+    "Rotation": Use(transforms.Rotation, {"aspect_ratio": 1.0}),
+    "Similarity": Use(transforms.Similarity, {"aspect_ratio": 1.0}),
+    "get": Use(transforms.get, {"transform": "affine"}),
+    "resized_conv": Use(
+        localization.resized_conv,
+        {"image_size": (6, 9), "filters": (2,), "units": 3, "side": 4, "dtype": "float32"},
+        layer_on_images,
+    ),
+    "conv": Use(
+        localization.conv,
+        {"filters": 2, "kernel_size": 3, "units": 3, "dtype": "float32"},
+        layer_on_images,
+    ),
+    "dense": Use(localization.dense, {"units": (3, 2), "dtype": "float32"}, layer_on_images),
+    "strided_conv": Use(
+        localization.strided_conv,
+        {"widths": (2,), "reduced": 2, "units": 3, "dtype": "float32"},
+        layer_on_images,
+    ),
+    "sampling_quadrilateral": Use(
+        visualize.sampling_quadrilateral,
+        {
+            "transform": "affine",
+            "params": PARAMS,
+            "image_size": (6, 9),
+            "output_size": (4, 5),
+            "align_corners": False,
+            "points_per_side": 1,
+        },
+    ),
+    "plot_warps": Use(
+        visualize.plot_warps,
+        {"images": IMAGES, "transformer": keras_stn.Warp(), "params": PARAMS, "titles": ["a", "b"]},
+    ),
+    **dict(family_methods()),
+}
+CALLS = [(name, argument) for name, use in USES.items() for argument in use.arguments]
+
+
+def run(use: Use, **wrong: Any) -> None:
+    made = use.function(**{**use.arguments, **wrong})
+    if use.after:
+        use.after(made)
+
+
+def fault(use: Use, argument: str, value: Any) -> str | None:
+    """What is wrong with how a wrong value is received, if anything is."""
+    try:
+        run(use, **{argument: value})
+    except (ValueError, TypeError) as error:
+        text = str(error)
+        if "\x1b" in text:
+            return f"terminal codes: {text[:200]}"
+        if any(words in text for words in use.words):
+            return None
+        if not re.search(rf"\b{argument}\b", text) or "Received" not in text:
+            return f"does not name it: {text[:200]}"
+        if len(text) > 1500:
+            return f"{len(text)} characters: {text[:200]}"
+        return None
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error)[:200]}"
+    return None
+
+
+@pytest.mark.parametrize(("name", "argument"), CALLS)
+def test_a_wrong_value_is_received_with_words(name, argument):
+    use = USES[name]
+    faults = {label: fault(use, argument, value) for label, value in WRONG.items()}
+    assert {label: text for label, text in faults.items() if text} == {}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_the_calls_work_as_they_stand_and_leave_no_argument_out(name):
+    use = USES[name]
+    run(use)
+    parameters = inspect.signature(use.function).parameters.values()
+    named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+    assert named <= set(use.arguments)
