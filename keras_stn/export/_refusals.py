@@ -23,6 +23,7 @@ def refused(error: Exception, model: keras.Model, signature: _trace.Signature) -
         _of_quantization(model)
         or _of_batch(text, signature)
         or _of_dtypes(text)
+        or _of_settings(ops)
         or ValueError(
             "model must consist of what TFLite has builtin ops for. "
             f"Received: {', '.join(ops) or _brief(text, model.name)}."
@@ -89,6 +90,16 @@ def _of_dtypes(error: str) -> ValueError | None:
                 f"Received: {op} in {_DTYPES[found.group(1)]}."
             )
     return None
+
+
+def _of_settings(ops: list[str]) -> ValueError | None:
+    """It is a setting for debugging that writes ops into every graph."""
+    if not any("CheckNumerics" in op for op in ops):
+        return None
+    return ValueError(
+        "tf.debugging.enable_check_numerics must be off while a model is exported: call "
+        f"tf.debugging.disable_check_numerics() first. Received: {', '.join(ops)} in the graph."
+    )
 
 
 def _brief(error: str, scope: str) -> str:

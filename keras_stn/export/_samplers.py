@@ -49,9 +49,10 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
     And ML Drift, the compiler behind the GPU accelerator, fails on the broadcasts of a batch.
     """
     gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
-    batch = images.shape[0]
+    batch, dtype = images.shape[0], images.dtype
     if batch == 1:  # ML Drift aborts on a split into one
         return gather(images, coordinates, *how)
+    images = sampler.readable(images)  # before the split, which has no form for bytes
     samples = []
     for index, image in enumerate(tf.split(images, batch)):
         of_image: Any
@@ -63,7 +64,7 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
         else:
             of_image = tf.split(coordinates, batch, axis=1)[index]
         samples.append(gather(image, of_image, *how))
-    return tf.concat(samples, axis=0)
+    return tf.cast(tf.concat(samples, axis=0), dtype)
 
 
 # Multiplications for each value of the output, up to which two matmuls beat four gathers, by channels

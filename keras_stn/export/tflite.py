@@ -215,11 +215,17 @@ def _with_own_outputs(signature: _trace.Signature) -> _trace.Signature:
     def call(*tensors):
         outputs = signature.call(*tensors)
         return {
-            name: value if value.dtype.is_bool else tf.minimum(value, value.dtype.max)
+            # Labels of bytes come from a cast, which is an op of their own.
+            name: tf.minimum(value, value.dtype.max) if _has_minimum(value.dtype) else value
             for name, value in outputs.items()
         }
 
     return dataclasses.replace(signature, call=call)
+
+
+def _has_minimum(dtype: tf.DType) -> bool:
+    """Whether TFLite has that op for it."""
+    return dtype in (tf.float32, tf.int32, tf.int64)
 
 
 def _refuse(findings: list[Any]) -> None:

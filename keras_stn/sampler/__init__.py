@@ -25,7 +25,7 @@ from keras_stn import grids
 from keras_stn.sampler.batches import batch_of, of_one_image, repeated
 from keras_stn.sampler.forms import Compiled, for_gpu, replaced_by, stand_in
 from keras_stn.sampler.fused import read_fused
-from keras_stn.sampler.gathers import frame, gather_taps
+from keras_stn.sampler.gathers import frame, gather_taps, readable
 from keras_stn.sampler.taps import check_size, pixel_at, settle, shape_of, taps_along
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "frame",
     "gather_taps",
     "pixel_at",
+    "readable",
     "replaced_by",
     "sample",
     "settle",

@@ -24,7 +24,7 @@ _EXACT_FLOAT32 = 2**24
 def gather_taps(images, coordinates, interpolation, fill_mode, fill_value, index_dtype=None):
     """`keras_stn.sampler.sample`, by one gather for each tap."""
     batch, _, _, channels = shape_of(images)
-    dtype, images = images.dtype, _readable(images)
+    dtype, images = images.dtype, readable(images)
     shape = _output_shape(batch, coordinates, channels)
     columns, rows = taps(coordinates, grids.image_size(images), interpolation, fill_mode)
     framed = fill_mode == "constant"
@@ -54,7 +54,7 @@ def gather_taps(images, coordinates, interpolation, fill_mode, fill_value, index
     return tf.cast(tf.reshape(total, shape), dtype)
 
 
-def _readable(images: Tensor) -> Tensor:
+def readable(images: Tensor) -> Tensor:
     """The images in a dtype that runtimes can pad and gather: label maps of bytes as int32.
 
     TFLite has no PADV2 of int16 and tf2onnx no Pad of bytes.
