@@ -37,23 +37,13 @@ CI = [name for name, (environment, *_) in RUNTIMES.items() if environment in env
 # MNN's makers ask to be told of each use.
 OFFLINE = {"mnn": ["unshare", "--map-root-user", "--net"]}
 
-# What a runtime cannot do: patterns of (runtime, case, what is seen), and the reason. Any other deviation
-# is a failure.
+# What a runtime cannot do: patterns of (runtime, case, what is seen), and the reason. Any other
+# deviation is a failure.
 LIMITS = [
     ("tflite-runtime", "dynamic$", "version", "dense layers with a scale a channel are newer"),
     ("OpenVINO", "1x1.*float32$", "RELU_N1_TO_1", "it has no RELU_N1_TO_1, which a clip to ±1 becomes"),
-    (
-        "OpenVINO",
-        "classifier.*int8$",
-        r"\b(1[5-9]|2\d) dB",
-        "its int8 gives 18 to 28 dB, LiteRT 45 and more",
-    ),
-    (
-        "runtime-1.15",
-        "bicubic nearest.*GridSample$",
-        "error",
-        "cubic borders are right from 1.17 at the latest",
-    ),
+    ("OpenVINO", "classifier.*int8$", r"\b(1[5-9]|2\d) dB", "its int8 gives 18 to 28 dB"),
+    ("runtime-1.15", "bicubic nearest.*GridSample$", "error", "right in 1.17 and later"),
     ("MNN", "bicubic.*GridSample$", "error", "it computes a bicubic GridSample as a bilinear one"),
     ("MNN", "rotation nearest.*1x6", "error 0.5", "one point between two pixels, an image"),
     ("MNN", r"float32$|float16$|dynamic$|int8$|gpu$", "SELECT_V2", "it has no SELECT_V2"),
