@@ -26,7 +26,7 @@ ENVIRONMENTS = {
     "litert-1.3.0": ("ai-edge-litert==1.3.0", NUMPY2),
     "litert-1.4.0": ("ai-edge-litert==1.4.0", NUMPY2),
     "litert-2.0.3": ("ai-edge-litert==2.0.3", NUMPY2, "backports.strenum"),
-    "litert-2.1.0": ("ai-edge-litert==2.1.6", NUMPY2, "backports.strenum"),
+    "litert-2.1.6": ("ai-edge-litert==2.1.6", NUMPY2, "backports.strenum"),
     "litert-2.2.0": ("ai-edge-litert==2.2.0", NUMPY2, "backports.strenum"),
     "litert-2.3.0": ("ai-edge-litert==2.3.0", NUMPY2, "backports.strenum"),
     "micro": ("tflite-micro", NUMPY2, "flatbuffers"),

@@ -161,7 +161,7 @@ def table(results):
                     reasons[runtime, form, state.replace(", known", ""), words].append(1)
         lines.append("| " + " | ".join(row) + " |")
     notes = [
-        f"- {runtime}, {form}: {state} {len(many)} times: {words.splitlines()[0][:200]}."
+        f"- {runtime}, {form}: {len(many)} {state}: {words.splitlines()[0][:200]}."
         for (runtime, form, state, words), many in reasons.items()
     ]
     return "\n".join([*lines, "", "What is not right:" if notes else "All are right.", "", *notes, ""])

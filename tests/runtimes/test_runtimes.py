@@ -76,7 +76,7 @@ def test_a_file_that_kills_the_process_fails_alone(tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("arm", "x86"),
-    [("arm-tflite-runtime-2.14.0", "tflite-runtime-2.14.0"), ("arm-litert-2.1.6", "litert-2.1.0")],
+    [("arm-tflite-runtime-2.14.0", "tflite-runtime-2.14.0"), ("arm-litert-2.1.6", "litert-2.1.6")],
 )
 def test_arm_has_the_bits_of_x86_for_gathers_and_rounding_for_the_rest(arm, x86, tmp_path):
     """The rest: matrix products and convolutions, which add up in another order."""
