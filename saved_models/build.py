@@ -163,6 +163,7 @@ def write_readme(out: Path, reports: dict, digits: demo.Digits, error: float) ->
         table="\n".join(rows),
         golden=golden,
         total=total,
+        runtimes=(HERE / "runtimes.md").read_text(),
     )
     (out / "README.md").write_text(text)
 
@@ -195,7 +196,8 @@ how far they were when the file was written; PSNR is that of `warped`, misread t
 digits. Milliseconds are of one digit, on one thread of a CPU. All of it together: {total:,} bytes.
 
 {table}
-"""
+
+{runtimes}"""
 
 
 def main() -> None:

@@ -148,6 +148,8 @@ def _convert(
         )
     _check_ops(proto)
     proto = _onnx_graph.simplify(proto)
+    # The order of the model, where tf2onnx has that of the alphabet: some runtimes go by place.
+    proto.graph.output.sort(key=lambda output: signature.outputs.index(output.name))
     onnx.checker.check_model(proto, full_check=True)
     if all(spec.shape[0] is None for spec in signature.specs):
         _onnx_graph.name_batch(proto, [*(spec.name for spec in signature.specs), *signature.outputs])
