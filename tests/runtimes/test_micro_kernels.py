@@ -1,12 +1,9 @@
-"""`check_tflite` on microcontrollers, held to the real interpreter: one file for each op and dtype.
-
-`KERAS_STN_RUNTIMES` names a folder of virtual environments, of which `micro` has `tflite-micro`.
-"""
+"""`check_tflite` on microcontrollers, held to the real interpreter: one file for each op and dtype."""
 
 import os
-import pathlib
 import subprocess
 
+import environments
 import micro_ops
 import pytest
 
@@ -15,13 +12,10 @@ from keras_stn import export
 
 @pytest.mark.runtimes
 def test_the_verdict_for_microcontrollers_is_that_of_the_interpreter(tmp_path):
-    python = pathlib.Path(os.environ.get("KERAS_STN_RUNTIMES", ""), "micro", "bin", "python")
-    if not python.is_file():
-        pytest.skip("no environment `micro` in the folder KERAS_STN_RUNTIMES")
     cases = micro_ops.write(tmp_path)
     assert len(cases) >= 450
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [python, micro_ops.__file__, tmp_path]
+    command = [environments.python("micro"), micro_ops.__file__, tmp_path]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     runs = set(answer.stdout.splitlines())
     assert len(runs) >= 250
