@@ -17,8 +17,7 @@ _ONE_BY_ONE = 1
 _RESIZED = (2, 4, 1, 3, 6, 2, 8, 1, 6, 5)
 
 # What floats leave open, in draws, is a lower bound of it: files were off by 0.2 to 1.6 of it, and by
-# 4.4 behind ResNet50. It excuses no more than a thousandth of the largest value: a tenth of a pixel shows
-# more.
+# 4.4 behind ResNet50. It excuses at most a thousandth of the largest value; a tenth of a pixel is more.
 _DRAWS, _SAFETY, _MOST_DOUBT = 4, 8.0, 1e-3
 
 # Of interpolation="nearest": how many values may come from the pixel beside the right one, because a
@@ -174,8 +173,8 @@ def _doubts(signature: _trace.Signature, arrays: list[np.ndarray], uses: list[Us
     """How far each output of Keras moves when its weights move by what their sums are rounded by.
 
     That is what floats leave open: params from a deep network carry its rounding, in a file as in Keras.
-    Stochastic arithmetic (Vignes, 2004) in its plainest form: a few seeded draws, the largest difference.
-    None with interpolation="nearest", where a step may show the next pixel.
+    Stochastic arithmetic (Vignes, 2004) in its plainest form: the largest difference of a few seeded
+    draws. None with interpolation="nearest", where a step may show the next pixel.
     """
     if any(use.interpolation == "nearest" for use in uses):
         return {}
