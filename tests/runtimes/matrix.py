@@ -198,7 +198,8 @@ HEAD = """## The exported files in the runtimes that people have
 
 Each file is run in a runtime, as pip installs it, and compared with the live Keras model: float32 to
 1e-5 (5e-5 behind `strided_conv`, whose params carry its rounding), float16 to 50 dB, dynamic and int8 to
-25 dB; files of any batch in one interpreter, at batches of 1, 3, 6 and 2; inputs and outputs by their place. Written by `python tests/runtimes/matrix.py`.
+25 dB; files of any batch in one interpreter, at batches of 1, 3, 6 and 2; inputs and outputs by their
+place. Written by `python tests/runtimes/matrix.py`.
 
 """
 
