@@ -68,9 +68,10 @@ def for_gpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:
 
 
 # Multiplications for each value of the output, up to which two matmuls beat four gathers, by channels
-# (medians in ms, one thread, gathers then matmuls): 64x64x1 0.071, 0.021; 384x384x1 2.9, 2.5; 64x64x3
-# 0.11, 0.066; 96x96x3 0.30, 0.22; 160x160x3 0.82, 0.94; 28x28x16 0.032, 0.028; 56x56x64 0.85, 0.87.
-_MATMUL_COST = {1: 768, 2: 256, 3: 256, 4: 256}
+# (medians in ms, one thread, gathers then matmuls): 64x64x1 0.060, 0.017; 384x384x1 2.65, 2.50; 64x64x3
+# 0.115, 0.062; 96x96x3 0.26, 0.16; 160x160x3 0.81, 0.68; 224x224x3 1.55, 1.71; 28x28x16 0.030, 0.025;
+# 56x56x64 0.33, 0.57.
+_MATMUL_COST = {1: 768, 2: 320, 3: 320, 4: 320}
 
 
 def _matmuls_win(images: Tensor, x: Tensor, y: Tensor) -> bool:
