@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks
@@ -118,7 +117,7 @@ def _repeated(params: Tensor, like: Tensor) -> Tensor:
 
 
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
-    tensor = value if isinstance(value, np.ndarray) else _checks.tensor(name, value)
+    tensor = _checks.tensor(name, value)
     if name == "points":
         _checks.shape(name, tensor, (None, None, 2), "(batch, n, 2)")
         _checks.real(name, tensor.dtype)

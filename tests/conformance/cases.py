@@ -432,6 +432,7 @@ TESTED_ELSEWHERE = {
     "export.Accuracy": "tests/export/test_tflite.py",
     "export.Finding": "tests/export/test_check_tflite.py",
     "export.Report": "tests/export/test_tflite.py",
+    "export.min_runtime": "tests/export/test_tflite_file.py",
     "visualize.plot_warps": "tests/test_visualize.py",
     "visualize.sampling_quadrilateral": "tests/test_visualize.py",
 }
