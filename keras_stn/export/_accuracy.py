@@ -82,7 +82,7 @@ def compare(
     sides = [side for array in arrays if array.ndim >= 4 for side in array.shape[1:-1]]
     uses = [use._replace(size=use.size or max(sides, default=0)) for use in uses]
     epsilon = max([_epsilon(use.dtype) for use in uses], default=0.0)
-    for batch in _batches(arrays, signature.specs):
+    for batch in batches_of_many_sizes(arrays, signature.specs):
         with running(runtime):
             truths = signature.call(*map(tf.convert_to_tensor, batch))
             outputs = run(_trace.named(batch, signature.specs))
@@ -126,7 +126,9 @@ def compare(
     return accuracy, findings
 
 
-def _batches(arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...]) -> Iterator[list[np.ndarray]]:
+def batches_of_many_sizes(
+    arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...]
+) -> Iterator[list[np.ndarray]]:
     """The samples, and where the batch is open also some of them in batches of other sizes."""
     yield from _trace.batches(arrays, specs, _ONE_BY_ONE)
     if not any(spec.shape[0] for spec in specs):

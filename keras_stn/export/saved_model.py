@@ -126,7 +126,7 @@ def _compare(
         live = _trace.traced(signature)
     loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
     pairs: dict[str, list] = {name: [] for name in signature.outputs}
-    for batch in _trace.batches(arrays, signature.specs, len(arrays[0])):
+    for batch in _accuracy.batches_of_many_sizes(arrays, signature.specs):
         tensors = [tf.convert_to_tensor(array) for array in batch]
         with _accuracy.running("TensorFlow"):
             expected, served = live(*tensors), loaded.serve(*tensors)
