@@ -65,3 +65,27 @@ def test_labels_beside_images_hold_when_the_batch_changes(tmp_path):
         expected, actual = model(list(feed.values())), run(feed)
         assert np.array_equal(actual["labels_warped"], expected["labels_warped"])
         assert np.abs(actual["image_warped"] - expected["image_warped"]).max() <= 1e-6
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("dtype", [dtype for dtype in DTYPES if dtype not in ("int64", "uint32")])
+def test_labels_of_up_to_32_bits_go_to_gpus(tmp_path, dtype, batch):
+    """Images of a batch are split, for which TFLite has no form of bytes."""
+    model, path = _model(dtype, "constant", 1), tmp_path / "gpu.tflite"
+    report = export.export_tflite(model, path, target="gpu", batch_size=batch, samples=_samples(dtype))
+    assert report.max_error == 0
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_a_warp_layer_moves_labels_beside_its_images(tmp_path, dtype):
+    images, labels = keras.Input((9, 7, 3), name="i"), keras.Input((9, 7, 1), dtype=dtype, name="l")
+    layer = keras_stn.SpatialTransformer("dense", "similarity")
+    params = layer.localization(images)
+    moved = keras_stn.Warp("similarity", interpolation="nearest", name="moved")([labels, params])
+    model = keras.Model([images, labels], {"warped": layer(images), "moved": moved})
+    for weight in model.weights:
+        weight.assign(weight + np.random.default_rng(1).uniform(0, 0.1, weight.shape))
+    for exporter in (export.export_tflite, export.export_onnx, export.export_saved_model):
+        report = exporter(model, tmp_path / exporter.__name__)
+        assert report.accuracy["moved"].max_error == 0
+        assert report.accuracy["warped"].max_error <= 1e-5

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import inverse_model
+from common import inverse_model, warp
 
 import keras_stn
 from keras_stn import export
@@ -112,3 +112,13 @@ class Foreign(keras.layers.Layer):
         )
         shape = np.array(traced.structured_outputs.shape)
         return keras.KerasTensor((None, *shape[1:]), traced.structured_outputs.dtype.name)
+
+
+def test_a_setting_that_writes_checks_into_graphs_is_named(tmp_path):
+    tf.debugging.enable_check_numerics()
+    try:
+        with pytest.raises(ValueError, match=r"enable_check_numerics must be off.*Received: CheckNum"):
+            export.export_tflite(warp(), tmp_path / "warp.tflite")
+    finally:
+        tf.debugging.disable_check_numerics()
+    assert list(tmp_path.iterdir()) == []
