@@ -34,6 +34,7 @@ __all__ = [
     "frame",
     "gather_taps",
     "pixel_at",
+    "read_fused",
     "readable",
     "replaced_by",
     "sample",
