@@ -41,6 +41,7 @@ OFFLINE = {"mnn": ["unshare", "--map-root-user", "--net"]}
 # deviation is a failure.
 LIMITS = [
     ("tflite-runtime", "dynamic$", "version", "dense layers with a scale a channel are newer"),
+    ("litert", "labels, batch None", "batch [236]: error", "XNNPACK, at times, once the batch changes"),
     ("OpenVINO", "1x1.*float32$", "RELU_N1_TO_1", "it has no RELU_N1_TO_1, which a clip to ±1 becomes"),
     ("OpenVINO", "classifier.*int8$", r"\b(1[5-9]|2\d) dB", "its int8 gives 18 to 28 dB"),
     ("runtime-1.15", "bicubic nearest.*GridSample$", "error", "right in 1.17 and later"),
