@@ -29,7 +29,7 @@ ENVIRONMENTS = {
     "litert-2.1.6": ("ai-edge-litert==2.1.6", NUMPY2, "backports.strenum"),
     "litert-2.2.0": ("ai-edge-litert==2.2.0", NUMPY2, "backports.strenum"),
     "litert-2.3.0": ("ai-edge-litert==2.3.0", NUMPY2, "backports.strenum"),
-    "micro": ("tflite-micro", NUMPY2, "flatbuffers"),
+    "micro": ("tflite-micro", NUMPY2, "flatbuffers", "pyyaml"),
     "openvino": ("openvino==2026.4.1", NUMPY2),
     "onnxruntime-1.15": ("onnxruntime==1.15.0", NUMPY1),
     "onnxruntime-1.32": ("onnxruntime==1.32.0", NUMPY2, "flatbuffers", "packaging", "protobuf"),

@@ -256,7 +256,7 @@ def run_micro(path):
 
 
 def main(folder):
-    """Print a line for each case that runs; each runs in a process of its own, which may crash."""
+    """Print a line for each case that runs; each runs in another process, which may crash."""
     silence = os.open(os.devnull, os.O_WRONLY)
     for path in sorted(pathlib.Path(folder).glob("*.tflite")):
         child = os.fork()
