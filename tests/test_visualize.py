@@ -70,7 +70,7 @@ def test_outline_of_a_family_that_bends_has_points_along_its_sides():
         identity_params = (0.0,)
 
         def transform_points(self, params, points):
-            radius2 = keras.ops.sum(points**2, axis=-1, keepdims=True)
+            radius2 = keras.ops.sum(keras.ops.square(points), axis=-1, keepdims=True)
             return points * (1 + keras.ops.expand_dims(params, 1) * radius2)
 
     outline = sampling_quadrilateral(Bulge(), [[0.5]], (10, 10), points_per_side=4)

@@ -44,7 +44,7 @@ class Transform:
         ...     identity_params = (0.0,)
         ...
         ...     def transform_points(self, params, points):
-        ...         radius2 = keras.ops.sum(points**2, axis=-1, keepdims=True)
+        ...         radius2 = keras.ops.sum(keras.ops.square(points), axis=-1, keepdims=True)
         ...         return points * (1 + keras.ops.expand_dims(params, 1) * radius2)
         >>> layer = keras_stn.SpatialTransformer(transform=Bulge())
     """

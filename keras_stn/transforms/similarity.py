@@ -40,4 +40,4 @@ class Similarity(ScaledAxes):
         """The scale comes out positive and the angle in (-pi, pi]."""
         cos, _, x, sin, _, y = matrix_entries(theta)
         sin = sin / self.aspect_ratio
-        return tf.concat([tf.sqrt(cos**2 + sin**2), tf.atan2(sin, cos), x, y], axis=1)
+        return tf.concat([tf.sqrt(tf.square(cos) + tf.square(sin)), tf.atan2(sin, cos), x, y], axis=1)

@@ -81,7 +81,8 @@ class Bulge(transforms.Transform):
         self.power = power
 
     def transform_points(self, params, points):
-        radius = keras.ops.sum(points**2, axis=-1, keepdims=True) ** (self.power / 2)
+        # Not points**2: TensorFlow's power is a rounding away from the product that graphs make of it.
+        radius = keras.ops.sum(keras.ops.square(points), axis=-1, keepdims=True) ** (self.power / 2)
         return points * (1 + keras.ops.expand_dims(params, 1) * radius)
 
     def get_config(self):
