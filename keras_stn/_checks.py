@@ -64,9 +64,9 @@ def error(message: str) -> ValueError:
     return _in_its_own_words(ValueError(message))
 
 
-def missing(message: str) -> TypeError:
+def missing(message: str) -> NotImplementedError:
     """The same for a method that a class must define."""
-    return _in_its_own_words(TypeError(message))
+    return _in_its_own_words(NotImplementedError(message))
 
 
 def _in_its_own_words(exception: Any) -> Any:

@@ -13,13 +13,15 @@ The numerator `2 * pixel - (size - 1)` is a whole number at every pixel. `steps`
 everything here is written in them: that is why the identity, flips, whole-pixel shifts and 90 degree
 turns come out as the very pixels rather than within a rounding error of them.
 
-Sizes are Python integers where the shape is static and scalar int32 tensors where it is not.
+Sizes are Python integers where the shape is static and scalar int32 tensors where it is not. They are in
+the order of an image's axes, ([depth,] height, width); coordinates begin with x, as a grid point does.
 """
 
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,60 +32,78 @@ Tensor = Any
 
 
 @dataclasses.dataclass(frozen=True)
-class Split:
-    """Pixel coordinates x and y as a sum that is exact in float16: (2, batch, height, width) each.
+class Points:
+    """Where images are read: one coordinate for each of their axes, in pixels of the source.
 
-    float16 holds whole numbers up to 2048, but a coordinate of 400 only to a quarter of a pixel.
+    Attributes:
+        axes: The coordinates x, y[, z], which broadcast to (batch, [d,] h, w). Where x hangs on the
+            column alone and y on the row, they are (batch, 1, w) and (batch, h, 1): less to compute, and
+            to keep. A size of 1 that broadcasts is static.
+        whole: Whole pixels to add to each of `axes`, which then hold the fraction. For what may run in
+            float16: it holds whole numbers up to 2048, but a coordinate of 400 only to a quarter of a
+            pixel.
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from keras_stn.grids import Points
+        >>> Points((tf.zeros((1, 1, 4)), tf.zeros((1, 3, 1)))).shape
+        TensorShape([1, 3, 4])
     """
 
-    whole: Tensor
-    rest: Tensor  # a few pixels
+    axes: tuple[Tensor, ...]
+    whole: tuple[Tensor, ...] | None = None
 
-
-@dataclasses.dataclass(frozen=True)
-class Sum:
-    """Pixel coordinates x and y of an affine map: what the column gives to them, and what the row gives.
-
-    For who can add the two where they are used: their sum is as large as the grid.
-    """
-
-    of_columns: Tensor  # (2, batch, 1, width)
-    of_rows: Tensor  # (2, batch, height, 1)
+    @property
+    def ndim(self) -> int:
+        return len(self.axes)
 
     @property
     def shape(self) -> tf.TensorShape:
-        return tf.broadcast_static_shape(self.of_columns.shape, self.of_rows.shape)
+        """(batch, [d,] h, w), as far as it is static."""
+        return functools.reduce(tf.broadcast_static_shape, (axis.shape for axis in self.axes))
 
-    def __iter__(self) -> Iterator[Tensor]:
-        return iter(tf.unstack(self.added()))
+    @property
+    def output_size(self) -> tuple[Size, ...]:
+        """([d,] h, w)."""
+        sizes = []
+        for number, size in enumerate(self.shape[1:], start=1):
+            if size is None:
+                axis = next(axis for axis in self.axes if axis.shape[number] is None)
+                size = tf.shape(axis)[number]
+            sizes.append(size)
+        return tuple(sizes)
 
-    def added(self) -> Tensor:
-        return self.of_columns + self.of_rows  # (2, batch, height, width)
+    def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
+        """`function` of every coordinate."""
+        axes = tuple(map(function, self.axes))
+        return Points(axes, None if self.whole is None else tuple(map(function, self.whole)))
 
 
-_split: contextvars.ContextVar[bool] = contextvars.ContextVar("split", default=False)
+_float16: contextvars.ContextVar[bool] = contextvars.ContextVar("float16", default=False)
 
 
 @contextlib.contextmanager
-def split_pixels() -> Iterator[None]:
-    """Within this context `affine_pixels` gives `Split` coordinates: for what may run in float16."""
-    token = _split.set(True)
+def for_float16() -> Iterator[None]:
+    """Within this context `matrix_points` gives `whole` pixels apart: for what may run in float16."""
+    token = _float16.set(True)
     try:
         yield
     finally:
-        _split.reset(token)
+        _float16.reset(token)
 
 
-def image_size(images: Tensor) -> tuple[Size, Size]:
-    """(height, width) of channels_last images, as integers wherever they are static."""
-    height, width = images.shape[1], images.shape[2]
-    if height is not None and width is not None:
-        return height, width
-    _, dynamic_height, dynamic_width, _ = tf.unstack(tf.shape(images), num=4)
-    return (
-        dynamic_height if height is None else height,
-        dynamic_width if width is None else width,
-    )
+def shape_of(tensor: Tensor) -> tuple[Any, ...]:
+    """The shape, as integers wherever it is static."""
+    static = tensor.shape.as_list()
+    if None not in static:
+        return tuple(static)
+    dynamic = tf.unstack(tf.shape(tensor), num=len(static))
+    return tuple(d if s is None else s for s, d in zip(static, dynamic, strict=True))
+
+
+def image_size(images: Tensor) -> tuple[Size, ...]:
+    """([depth,] height, width) of channels_last images."""
+    return shape_of(images)[1:-1]
 
 
 def coordinate_dtype(images_dtype: Any) -> tf.DType:
@@ -143,87 +163,90 @@ def _half_ratio(source: Any, target: Any) -> Any:
     return 1 / (2 * target / source)
 
 
-def normalised_axis(size: Size, align_corners: bool, dtype: tf.DType) -> Tensor:
-    """The normalised coordinate of each pixel of an axis."""
-    return steps(size, dtype) / _divisor(size, align_corners, dtype)  # (size,)
+def target_axes(output_size: Sequence[Size], align_corners: bool, dtype: tf.DType) -> list[Tensor]:
+    """The normalised x (1, [1,] 1, w), y (1, [1,] h, 1)[, z] of the target pixels."""
+    axes = [steps(size, dtype) / _divisor(size, align_corners, dtype) for size in output_size]
+    return _broadcasting(axes)
 
 
-def base_grid(output_size: tuple[Size, Size], align_corners: bool, dtype: tf.DType) -> Tensor:
-    """The normalised (x, y) of every target pixel, row by row."""
-    height, width = output_size
-    x, y = tf.meshgrid(
-        normalised_axis(width, align_corners, dtype), normalised_axis(height, align_corners, dtype)
-    )
-    return tf.stack([x, y], axis=-1)  # (height, width, 2)
+def _broadcasting(axes: list[Tensor]) -> list[Tensor]:
+    """Vectors along the axes of images, as axes of `Points`: x first."""
+    ndim = len(axes)
+    shapes = [[1] * (number + 1) + [-1] + [1] * (ndim - 1 - number) for number in range(ndim)]
+    return [tf.reshape(axis, shape) for axis, shape in zip(axes, shapes, strict=True)][::-1]
 
 
-def _apply(theta: Tensor, xs: Tensor, ys: Tensor, first: Tensor | None = None) -> Sum:
-    """`theta` (2, batch, 1, 3) on the grid of two axes, counted from the point `first`: x and y.
+def rows(theta: Tensor) -> list[list[Tensor]]:
+    """The entries of theta (batch, n, n + 1), row by row: (batch, 1, ...) each, to broadcast with axes."""
+    ndim = theta.shape[1]
+    flat = tf.reshape(theta, (-1, ndim * (ndim + 1), *[1] * (ndim - 1)))
+    entries = tf.split(flat, ndim * (ndim + 1), axis=1)
+    return [entries[row * (ndim + 1) : (row + 1) * (ndim + 1)] for row in range(ndim)]
+
+
+def combination(slopes: Sequence[Tensor], axes: Sequence[Tensor], offset: Tensor) -> Tensor:
+    """slope * axis, of every axis, and the offset added up: one row of theta times (x, y[, z], 1).
 
     Written with products and sums of the axes, and not as a matmul with a (h * w, 3) grid: that grid
     would be a constant of O(h * w) in every exported file, and on a GPU the matmul would run on
-    reduced-precision units (TF32), which are off by tenths of a pixel. Both rows of theta at once take
-    half the operations, which counts where each costs a dispatch and 150 bytes of file.
+    reduced-precision units (TF32), which are off by tenths of a pixel.
     """
-    to_x, to_y, offset = tf.split(theta, 3, axis=3)  # (2, batch, 1, 1) each
-    # The difference and the reshape also keep TensorFlow's graph optimiser from regrouping the sum: for
-    # other roundings, and out of the reach of XLA.
-    if first is not None:
-        offset = rounded(offset) - first
-    of_rows = tf.reshape(rounded(to_y * ys) + offset, (2, -1, tf.size(ys), 1))  # (2, batch, height, 1)
-    return Sum(rounded(to_x * xs), of_rows)
+    *first, last = zip(slopes, axes, strict=True)
+    total = rounded(last[0] * last[1]) + offset
+    for slope, axis in reversed(first):
+        # TensorFlow's graph optimiser regroups sums of sums: for other roundings, and out of the reach
+        # of XLA. A maximum between them is in its way, too.
+        total = rounded(slope * axis) + rounded(total)
+    return total
 
 
-def _rows(theta: Tensor) -> Tensor:
-    """theta (batch, 2, 3), its row of x before its row of y: (2, batch, 1, 3)."""
-    return tf.transpose(tf.reshape(theta, (-1, 2, 1, 3)), (1, 0, 2, 3))
-
-
-def affine_grid(theta: Tensor, output_size: tuple[Size, Size], align_corners: bool) -> Tensor:
-    """Normalised sampling grid of `theta` (batch, 2, 3)."""
-    height, width = output_size
-    xs = normalised_axis(width, align_corners, theta.dtype)
-    ys = normalised_axis(height, align_corners, theta.dtype)
-    return tf.transpose(_apply(_rows(theta), xs, ys).added(), (1, 2, 3, 0))  # (batch, height, width, 2)
-
-
-def affine_pixels(
+def matrix_points(
     theta: Tensor,
-    source_size: tuple[Size, Size],
-    output_size: tuple[Size, Size],
+    source_size: Sequence[Size],
+    output_size: Sequence[Size],
     align_corners: bool,
-) -> Sum | Split:
-    """`to_pixels(affine_grid(theta))` with the convention folded into theta.
+    axis_aligned: bool = False,
+) -> Points:
+    """The points of `theta` (batch, n, n + 1), with the convention folded into it.
 
-    Same numbers with fewer roundings, because the axes stay whole numbers: at the identity the
-    coordinates are exact.
+    The numbers of `to_pixels` with fewer roundings, because the axes stay whole numbers: at the identity
+    the coordinates are exact. `axis_aligned`: theta is diagonal but for its last column.
     """
-    height, width = output_size
     scale, first = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
-    xs, ys = steps(width, theta.dtype), steps(height, theta.dtype)
-    scaled = _rows(theta) * tf.reshape(scale, (2, 1, 1, 3))
-    apply = _apply_split if _split.get() else _apply
-    return apply(scaled, xs, ys, tf.reshape(first, (2, 1, 1, 1)))
+    axes = _broadcasting([steps(size, theta.dtype) for size in output_size])
+    along = _along_in_float16 if _float16.get() else _along
+    coordinates = []
+    for number, (*slopes, offset) in enumerate(rows(theta * scale)):
+        of_axes = (slopes[number : number + 1], axes[number : number + 1]) if axis_aligned else (slopes, axes)
+        coordinates.append(along(*of_axes, offset, first[number]))
+    if not _float16.get():
+        return Points(tuple(coordinates))
+    whole, rest = zip(*coordinates, strict=True)
+    return Points(rest, whole)
 
 
-def _apply_split(theta: Tensor, xs: Tensor, ys: Tensor, first: Tensor) -> Split:
-    """`_apply(theta, xs, ys, first)`, with what takes many bits done on the axes alone."""
-    to_x, to_y, offset = tf.split(theta, 3, axis=3)
-    whole, rest = _product(to_y, ys)
-    for term in (offset, -first):
-        whole, rest = whole + tf.floor(term), rest + (term - tf.floor(term))
-    rows = (2, -1, tf.size(ys), 1)
-    column_whole, column_rest = _product(to_x, xs)
-    whole, rest = column_whole + tf.reshape(whole, rows), column_rest + tf.reshape(rest, rows)
+def _along(slopes: Sequence[Tensor], axes: Sequence[Tensor], offset: Tensor, first: Any) -> Tensor:
+    """A coordinate of the source, counted from the point `first`."""
+    return combination(slopes, axes, rounded(offset) - first)
+
+
+def _along_in_float16(slopes, axes, offset, first) -> tuple[Tensor, Tensor]:
+    """`_along` as (whole, rest), with what takes many bits done on the axes alone."""
+    whole, rest = tf.floor(offset) + tf.floor(-first), (offset - tf.floor(offset)) + (
+        -first - tf.floor(-first)
+    )
+    for slope, axis in reversed(list(zip(slopes, axes, strict=True))):
+        more_whole, more_rest = _product(slope, axis)
+        whole, rest = more_whole + whole, more_rest + rest
     # In float32 this is what Keras reads, and what the split differs by is rounding: the same bits are
     # worth more. In float16 it is off by up to a quarter of a pixel, which `rest` makes good.
-    plain = _apply(theta, xs, ys, first).added()
-    floor, zero = tf.floor(plain), tf.zeros((), theta.dtype)
+    plain = _along(slopes, axes, offset, first)
+    floor, zero = tf.floor(plain), tf.zeros((), plain.dtype)
     fraction = plain - floor
     error = (whole - floor) + (rest - fraction)
     rest = fraction + tf.where(tf.abs(error) > 2.0**-10, error, zero)
     # Far away there is no fraction, and infinity less its floor is no number.
-    return Split(floor, tf.where(tf.abs(plain) < 2.0**20, rest, zero))
+    return floor, tf.where(tf.abs(plain) < 2.0**20, rest, zero)
 
 
 def _product(slope: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
@@ -241,40 +264,25 @@ def _product(slope: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
     return whole[0] + whole[1] + whole[2], rest[0] + rest[1] + rest[2]
 
 
-def axis_aligned_pixels(
-    theta: Tensor,
-    source_size: tuple[Size, Size],
-    output_size: tuple[Size, Size],
-    align_corners: bool,
-) -> tuple[Tensor, Tensor]:
-    """`affine_pixels` of a theta that keeps the axes apart: x (batch, 1, w) and y (batch, h, 1)."""
-    height, width = output_size
-    scale, first = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
-    scaled = tf.reshape(tf.reshape(theta, (-1, 6)) * scale, (-1, 6, 1))
-    to_x, _, x, _, to_y, y = tf.split(scaled, 6, axis=1)  # (batch, 1, 1) each
-    x, y = (rounded(offset) - start for offset, start in zip((x, y), tf.unstack(first), strict=True))
-    ys = tf.reshape(steps(height, theta.dtype), (-1, 1))
-    return rounded(to_x * steps(width, theta.dtype)) + x, rounded(to_y * ys) + y
-
-
 def _to_pixel_theta(
-    source_size: tuple[Size, Size],
-    output_size: tuple[Size, Size],
+    source_size: Sequence[Size],
+    output_size: Sequence[Size],
     align_corners: bool,
     dtype: tf.DType,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, list[Any]]:
     """For a map of `steps` to pixels: a factor for each entry of theta, and where the first pixel lies.
 
-    With the factors theta counts pixels from the middle of the image, as the second result (x, y) does.
+    With the factors theta counts pixels from the middle of the image, as the second result, x first,
+    does.
     """
-    height, width = output_size
-    targets = [_divisor(size, align_corners, dtype) for size in (width, height)]
-    scale, first = [], []  # of the rows of theta: x, y
+    targets = [_divisor(size, align_corners, dtype) for size in reversed(output_size)]
+    scale, first = [], []  # of the rows of theta: x, y[, z]
     for size in reversed(source_size):
         source = span(size, align_corners, dtype)
         scale += [*(_half_ratio(source, target) for target in targets), source / 2]
         first.append(-_number(size - 1, dtype) / 2)
-    return vector(scale, dtype), vector(first, dtype)
+    ndim = len(first)
+    return tf.reshape(vector(scale, dtype), (ndim, ndim + 1)), first
 
 
 def vector(entries: list[Any], dtype: tf.DType) -> Tensor:
@@ -283,12 +291,15 @@ def vector(entries: list[Any], dtype: tf.DType) -> Tensor:
     return tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries])
 
 
-def to_pixels(grid: Tensor, source_size: tuple[Size, Size], align_corners: bool) -> Tensor:
-    """The pixel coordinates x and y, (2, batch, h, w), of a normalised grid (batch, h, w, 2)."""
-    dtype = grid.dtype
-    scale = vector([span(size, align_corners, dtype) / 2 for size in reversed(source_size)], dtype)
-    offset = vector([_number(size - 1, dtype) / 2 for size in reversed(source_size)], dtype)
-    return tf.transpose(rounded(grid * scale) + offset, (3, 0, 1, 2))
+def to_pixels(
+    axes: Sequence[Tensor], source_size: Sequence[Size], align_corners: bool
+) -> Points:
+    """The points of normalised coordinates x, y[, z]."""
+    coordinates = []
+    for axis, size in zip(axes, reversed(source_size), strict=True):
+        scale = span(size, align_corners, axis.dtype) / 2
+        coordinates.append(rounded(axis * scale) + _number(size - 1, axis.dtype) / 2)
+    return Points(tuple(coordinates))
 
 
 def normalising(size: Size, align_corners: bool, dtype: tf.DType) -> tuple[float, Tensor]:

@@ -89,15 +89,23 @@ class Warp(keras.layers.Layer):
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
-        self._compiled = sampler.Compiled(self._warp)
         params = keras.layers.InputSpec(ndim=2, axes={-1: self.transform.num_params})
         self.input_spec = [keras.layers.InputSpec(ndim=4), params]
 
     def call(self, inputs):
         images, params = inputs
         self._check(images, params)
-        shape = self.compute_output_shape([images.shape, params.shape])
-        return self._compiled(shape, images, params)
+        images = tf.cast(images, self._dtype_of(images))
+        params = tf.cast(params, grids.coordinate_dtype(images.dtype))
+        images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
+        sampling = sampler.Sampling(self.interpolation, self.fill_mode, self.fill_value)
+        source_size = grids.image_size(images)
+        sizes = source_size, self.output_size or source_size
+        batch = params.shape[0] if images.shape[0] == 1 else images.shape[0]
+        with sampler.compiled(images, (batch, *sizes[1], images.shape[-1])):
+            points = self.transform.points(params, *sizes, self.align_corners)
+            warped = sampler.read(images, points, sampling)  # (batch, h, w, channels)
+        return _layout.from_channels_last(warped, self.data_format)
 
     def _check(self, images, params):
         _checks.interpolated(images.dtype, self.interpolation)
@@ -114,19 +122,6 @@ class Warp(keras.layers.Layer):
         """Of the output: labels are never cast, for half precision has no label of 257."""
         dtype = keras.backend.standardize_dtype(images.dtype)
         return self.compute_dtype if "float" in dtype else dtype
-
-    def _warp(self, images, params):
-        images = tf.cast(images, self._dtype_of(images))
-        params = tf.cast(params, grids.coordinate_dtype(images.dtype))
-        images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
-        source_size = grids.image_size(images)
-        coordinates = self.transform.pixels(
-            params, source_size, self.output_size or source_size, self.align_corners
-        )
-        warped = sampler.sample(
-            images, coordinates, self.interpolation, self.fill_mode, self.fill_value
-        )  # (batch, h, w, channels)
-        return _layout.from_channels_last(warped, self.data_format)
 
     def compute_output_shape(self, input_shape):
         images_shape, (params_batch, _) = input_shape

@@ -3,12 +3,10 @@
 Both take tensors, arrays or the symbolic tensors of a Functional model.
 """
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids, sampler
@@ -140,9 +138,13 @@ class GridSample(keras.Operation):
 
     def call(self, images, grid):
         shape = self._output_shape(images, grid)
-        fill_values = tuple(np.ravel(self.fill_value).tolist())
-        compiled = _compiled(self.interpolation, self.fill_mode, fill_values, self.align_corners)
-        return compiled(shape, images, grid)
+        grid = tf.cast(grid, grids.coordinate_dtype(images.dtype))
+        sampling = sampler.Sampling(self.interpolation, self.fill_mode, self.fill_value)
+        size = grids.image_size(images)
+        with sampler.compiled(images, shape):
+            axes = [tf.squeeze(axis, -1) for axis in tf.split(grid, len(size), axis=-1)]
+            points = grids.to_pixels(axes, size, self.align_corners)
+            return sampler.read(images, points, sampling)
 
     def compute_output_spec(self, images, grid):
         return keras.KerasTensor(self._output_shape(images, grid), dtype=images.dtype)
@@ -171,19 +173,6 @@ class GridSample(keras.Operation):
         return batch, *grid.shape[1:3], images.shape[3]
 
 
-@functools.lru_cache(maxsize=128)
-def _compiled(interpolation, fill_mode, fill_values, align_corners):
-    """One for all calls alike: what it has compiled is kept."""
-
-    def call(images, grid):
-        grid = tf.cast(grid, grids.coordinate_dtype(images.dtype))
-        coordinates = grids.to_pixels(grid, grids.image_size(images), align_corners)
-        fill_value = list(fill_values) if len(fill_values) > 1 else fill_values[0]
-        return sampler.sample(images, coordinates, interpolation, fill_mode, fill_value)
-
-    return sampler.Compiled(call)
-
-
 @keras.saving.register_keras_serializable(package="keras_stn")
 class AffineGrid(keras.Operation):
     """The operation of `affine_grid`."""
@@ -196,7 +185,9 @@ class AffineGrid(keras.Operation):
     def call(self, theta):
         self._check(theta)
         theta = tf.cast(theta, grids.coordinate_dtype(theta.dtype))
-        return grids.affine_grid(theta, self.output_size, self.align_corners)
+        axes = grids.target_axes(self.output_size, self.align_corners, theta.dtype)
+        rows = grids.rows(theta)
+        return tf.stack([grids.combination(slopes, axes, offset) for *slopes, offset in rows], axis=-1)
 
     def compute_output_spec(self, theta):
         self._check(theta)

@@ -67,8 +67,8 @@ def sampling_quadrilateral(
     _checks.params("params", params, transform.num_params)
     border = _border(output_size, align_corners, points_per_side).astype(params.dtype.name)
     points = transform.transform_points(params, tf.convert_to_tensor(border))  # (batch, n, 2)
-    x, y = grids.to_pixels(tf.expand_dims(points, 1), image_size, align_corners)  # (batch, 1, n) each
-    return np.stack([np.asarray(x)[:, 0], np.asarray(y)[:, 0]], axis=-1)  # (batch, n, 2)
+    pixels = grids.to_pixels(tf.unstack(points, axis=-1), image_size, align_corners)
+    return np.stack([np.asarray(axis) for axis in pixels.axes], axis=-1)  # (batch, n, 2)
 
 
 def _border(output_size: tuple[int, int], align_corners: bool, points_per_side: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The sampler: reads channels_last images at pixel coordinates, by gathers, in plain TF ops.
+"""The sampler: reads channels_last images at points, by gathers, in plain TF ops.
 
 One idea carries all fill modes. `fill_mode` extends the image to the whole plane, and the sampler
 interpolates that extension. So each axis has a handful of taps, whole pixels around the coordinate
@@ -9,78 +9,119 @@ with a weight each (two for bilinear), and fill_mode only decides which pixel st
 which is eq. (3) of Jaderberg et al. (2015, arXiv:1506.02025) with a kernel of finite support, and its
 gradient eq. (6) and (7), with the derivative from the right at a pixel centre.
 
-`taps` has the pixels and weights. Two ways to read them make the same numbers: `fused`, for training and
-serving in TensorFlow, takes them axis by axis (`axis_taps`) and is written for compilers, with a
-gradient of its own, whose way back to the images is `scatters`, for large batches in a `loop`; `gathers`
-is written for the interpreters that run files on phones, where each op costs a dispatch. `forms` says
-which is taken where, and when XLA is asked to compile it. `batches` has one image at many poses, and one
-map for many images.
+`kernels` has the weights and `borders` the pixels; `taps` puts them together along one axis. A *reader*
+multiplies axes: `xla`, for training and serving in TensorFlow, with a gradient of its own, in the form
+that `plan` chooses for the shapes; `interpreter`, for files that run on phones; and what exporters bring
+along. They give the same numbers.
 """
 
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
 
-from keras_stn import grids
-from keras_stn.sampler.batches import batch_of, of_one_image, repeated
-from keras_stn.sampler.forms import Compiled, for_gpu, replaced_by, stand_in
-from keras_stn.sampler.fused import read_fused
-from keras_stn.sampler.gathers import frame, gather_taps, readable
-from keras_stn.sampler.taps import check_size, pixel_at, settle, shape_of, taps_along
+from keras_stn.grids import Points, shape_of
+from keras_stn.sampler import interpreter, plan
+from keras_stn.sampler.borders import BORDERS
+from keras_stn.sampler.kernels import KERNELS
+from keras_stn.sampler.plan import for_gpu
+from keras_stn.sampler.sampling import Sampling
+from keras_stn.sampler.taps import check_size
 
 __all__ = [
-    "Compiled",
+    "BORDERS",
+    "KERNELS",
+    "Points",
+    "Reader",
+    "Sampling",
+    "compiled",
     "for_gpu",
-    "frame",
-    "gather_taps",
-    "pixel_at",
-    "read_fused",
-    "readable",
-    "replaced_by",
-    "sample",
-    "settle",
-    "taps_along",
+    "interpreter",
+    "plan",
+    "read",
+    "using",
 ]
 
 Tensor = Any
+Reader = Callable[[Tensor, Points, Sampling], Tensor]
+
+_reader: contextvars.ContextVar[Reader] = contextvars.ContextVar("reader", default=plan.read)
 
 
-def sample(
-    images: Tensor,
-    coordinates: Tensor,
-    interpolation: str,
-    fill_mode: str,
-    fill_value: float | list[float],
-) -> Tensor:
-    """Sample `images` (batch, H, W, channels) at pixel coordinates.
+@contextlib.contextmanager
+def using(reader: Reader) -> Iterator[None]:
+    """Within this context images are read by `reader`.
 
-    `coordinates` are x and y: a tensor (2, batch, h, w), the `grids.Sum` of one, or, where x depends on
-    the column alone and y on the row, the tuple of x (batch, 1, w) and y (batch, h, 1). A batch that is
-    known to be 1, of images or of coordinates, goes with any other.
-
-    Returns (batch, h, w, channels) in the dtype of `images`. Arguments are taken as checked, but for the
-    size of the images.
+    For exports: a file format may have a better form of the same numbers, such as one GridSample in
+    ONNX. What is traced in here, and only that, has that form.
     """
-    check_size(images, fill_mode)
+    token = _reader.set(reader)
+    try:
+        yield
+    finally:
+        _reader.reset(token)
+
+
+def compiled(images: Tensor, output_shape: Any) -> contextlib.AbstractContextManager:
+    """A context in which points are made for `read`: compiled together with it, where that pays.
+
+    Args:
+        images: (batch, [D,] H, W, channels).
+        output_shape: (batch, [d,] h, w, channels), None where it is not static.
+    """
+    if _reader.get() is not plan.read:  # files are traced without it
+        return contextlib.nullcontext()
+    static = (size if isinstance(size, int) else None for size in output_shape)
+    return plan.compiled(images.shape, tuple(static))
+
+
+def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
+    """The values of `images` at `points`.
+
+    Args:
+        images: (batch, [D,] H, W, channels).
+        points: Where to read. A batch that is known to be 1, of images or of points, goes with any
+            other, and no image is copied.
+        sampling: How.
+
+    Returns:
+        (batch, [d,] h, w, channels), in the dtype of `images`.
+    """
+    check_size(images, sampling)
     if images.dtype == tf.bool:  # which has no products
-        bits = sample(tf.cast(images, tf.uint8), coordinates, interpolation, fill_mode, fill_value)
-        return tf.cast(bits, tf.bool)
-    if images.shape[3] is None and fill_mode == "constant" and isinstance(fill_value, list):
-        # Other images would be broadcast to so many channels.
-        images = tf.ensure_shape(images, (None, None, None, len(fill_value)))
-    how = interpolation, fill_mode, fill_value
-    if batch_of(coordinates) != images.shape[0]:
+        return tf.cast(read(tf.cast(images, tf.uint8), points, sampling), tf.bool)
+    if images.shape[-1] is None and len(sampling.fill) > 1:  # other images would be broadcast to so many
+        images = tf.ensure_shape(images, (*[None] * (images.shape.rank - 1), len(sampling.fill)))
+    batch = points.shape[0]
+    points = _of_one_batch(points)
+    if batch != images.shape[0]:
         if images.shape[0] == 1:
-            return of_one_image(_read, images, coordinates, *how)
-        if batch_of(coordinates) == 1:
-            coordinates = repeated(coordinates, shape_of(images)[0])
-    return _read(images, coordinates, *how)
+            return _of_one_image(images, points, sampling)
+        if batch == 1:  # before what is large is made of it
+            points = points.each(lambda axis: _repeated(axis, shape_of(images)[0]))
+    return _reader.get()(images, points, sampling)
 
 
-def _read(images, coordinates, *how):
-    function = stand_in.get()
-    if function is None:
-        return read_fused(images, coordinates, *how)
-    if isinstance(coordinates, grids.Sum):
-        coordinates = coordinates.added()
-    return function(images, coordinates, *how)
+def _repeated(axis: Tensor, batch: Any) -> Tensor:
+    return tf.tile(axis, (batch, *[1] * (axis.shape.rank - 1)))
+
+
+def _of_one_batch(points: Points) -> Points:
+    """All axes with the batch of the points: a family may leave one as it is, for every map."""
+    ones = {axis.shape[0] == 1 for axis in points.axes}
+    if len(ones) == 1:
+        return points
+    batch = next(shape_of(axis)[0] for axis in points.axes if axis.shape[0] != 1)
+    return points.each(lambda axis: _repeated(axis, batch) if axis.shape[0] == 1 else axis)
+
+
+def _of_one_image(image: Tensor, points: Points, sampling: Sampling) -> Tensor:
+    """One image at many poses: their grids below each other are one grid, and so is what is read."""
+    whole = functools.reduce(tf.add, (tf.zeros_like(axis) for axis in points.axes))
+    batch, first, *sizes = shape_of(whole)
+    as_one = points.each(lambda axis: tf.reshape(axis + whole, (1, batch * first, *sizes)))
+    values = _reader.get()(image, as_one, sampling)
+    return tf.reshape(values, (batch, first, *sizes, shape_of(image)[-1]))

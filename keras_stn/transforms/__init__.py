@@ -11,7 +11,8 @@ import keras
 from keras_stn import _checks
 from keras_stn.transforms.affine import Affine
 from keras_stn.transforms.attention import Attention
-from keras_stn.transforms.base import MatrixTransform, Transform
+from keras_stn.transforms.base import FAMILIES, Transform
+from keras_stn.transforms.matrix_transform import MatrixTransform
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
 from keras_stn.transforms.translation import Translation
@@ -27,15 +28,6 @@ __all__ = [
     "Translation",
     "get",
 ]
-
-FAMILIES: dict[str, type[Transform]] = {
-    "translation": Translation,
-    "attention": Attention,
-    "rotation": Rotation,
-    "similarity": Similarity,
-    "affine": Affine,
-}
-
 
 def get(transform: Any) -> Transform:
     """The transform family that `transform` stands for.

@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from keras_stn.transforms.base import MatrixTransform, register
+from keras_stn.transforms.base import register
+from keras_stn.transforms.matrix_transform import MatrixTransform
 
 
 @register

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from keras_stn.transforms.base import ScaledAxes, register
+from keras_stn.transforms.base import register
 from keras_stn.transforms.matrices import matrix_entries
+from keras_stn.transforms.turns import ScaledAxes
 
 
 @register

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from keras_stn.transforms.base import MatrixTransform, register
+from keras_stn.transforms.base import register
 from keras_stn.transforms.matrices import matrix
+from keras_stn.transforms.matrix_transform import MatrixTransform
 
 
 @register

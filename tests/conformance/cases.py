@@ -80,10 +80,14 @@ class Bulge(transforms.Transform):
     def __init__(self, power=2):
         self.power = power
 
-    def transform_points(self, params, points):
-        # Not points**2: TensorFlow's power is a rounding away from the product that graphs make of it.
-        radius = keras.ops.sum(keras.ops.square(points), axis=-1, keepdims=True) ** (self.power / 2)
-        return points * (1 + keras.ops.expand_dims(params, 1) * radius)
+    def map(self, params, x, y):
+        k = keras.ops.expand_dims(params, -1)
+        # Not x**2: TensorFlow's power is a rounding away from the product that graphs make of it.
+        if self.power == 2:
+            scale = 1 + k * x * x + k * y * y
+        else:
+            scale = 1 + k * (x * x + y * y) ** (self.power / 2)
+        return x * scale, y * scale
 
     def get_config(self):
         return {"power": self.power}

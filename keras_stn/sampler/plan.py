@@ -1,0 +1,257 @@
+"""Which form the sampler takes for which shapes: thresholds, compilation, loop and caches. No formulas.
+
+A `Plan` is data, made once for static shapes, so that any plan can be run on small images.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from keras_stn.grids import Points, shape_of
+from keras_stn.sampler import xla
+from keras_stn.sampler.sampling import Sampling
+
+Tensor = Any
+Shape = Sequence[int | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Thresholds:
+    """Where one form beats another: on two cores, in ms, without and with it.
+
+    Attributes:
+        compiled: Values of an output from which XLA pays. At this size it takes 0.1 s and saves 7 ms of
+            8 of an eager call, and takes half a second and saves 2.3 ms of 3.1 of a training step.
+        looped: Points of an output from which the gradients of more than two images are made one image
+            after the other. What a step needs in between is there for one: at 8x224x224x3 a step to
+            params and images takes 15.5 MB instead of 56, in the same time.
+        blocks: Channels up to which one scatter of 2x2 taps side by side beats a scatter of each.
+        chunks: Parts of a batch whose scatters run side by side, on two cores: in a step to params and
+            images 13.4 ms instead of 14.9 at 16x56x56x64, and 6 instead of 9 in batches of unknown size
+            at 128x40x40x1.
+        shapes: Shapes of each `Sampling` for which eager calls are compiled. Each takes 0.2 s and 4 MB
+            that TensorFlow does not give back, which photographs of all sizes are not worth: 25 ms each,
+            as they are.
+        typical_batch: Stands for a batch that is not known.
+    """
+
+    compiled: int = 2**14
+    looped: int = 2**15
+    blocks: int = 16
+    chunks: int = 8
+    shapes: int = 32
+    typical_batch: int = 64
+
+
+THRESHOLDS = Thresholds()
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How images are read and gradients are made.
+
+    Attributes:
+        compiled: Whether XLA compiles it: eager calls as functions, graphs by a hint.
+        looped: Whether the gradients are made one image after the other.
+        blocks: Whether the gradient to the images is one scatter of all taps side by side.
+        chunks: In how many parts of the batch it is scattered.
+    """
+
+    compiled: bool = False
+    looped: bool = False
+    blocks: bool = False
+    chunks: int = 1
+
+
+def plan_for(images: Shape, output: Shape, sampling: Sampling, gpu: bool = False) -> Plan:
+    """The plan for images and an output of these shapes, (batch, [D,] H, W, channels)."""
+    batch, *sizes, channels = output
+    compiled = _pays(images, output)
+    # Not on a GPU, which a single image does not fill.
+    looped = compiled and not gpu and (batch or math.inf) > 2 and _points(sizes) >= THRESHOLDS.looped
+    # Where the image repeats, two taps that are neighbours may be far apart.
+    adjacent = sampling.kernel.offsets == (0, 1) and not sampling.border.repeat
+    return Plan(
+        compiled=compiled,
+        looped=looped,
+        blocks=adjacent and channels is not None and channels <= THRESHOLDS.blocks,
+        chunks=1 if gpu or looped else THRESHOLDS.chunks,
+    )
+
+
+def _pays(images: Shape, output: Shape) -> bool:
+    """Whether compiling does."""
+    if None in images[1:]:  # XLA would compile again for each size that comes
+        return False
+    batch, *sizes = output
+    return (batch or THRESHOLDS.typical_batch) * _points(sizes) >= THRESHOLDS.compiled
+
+
+def _points(sizes: Shape) -> int:
+    return math.prod(size or 0 for size in sizes)
+
+
+# --- Where it runs -------------------------------------------------------------------------------------
+
+_for_gpu: contextvars.ContextVar[bool] = contextvars.ContextVar("for_gpu", default=False)
+
+
+@contextlib.contextmanager
+def for_gpu() -> Iterator[None]:
+    """Within this context functions are traced for a GPU, on machines that have none."""
+    token = _for_gpu.set(True)
+    try:
+        yield
+    finally:
+        _for_gpu.reset(token)
+
+
+def _on_gpu() -> bool:
+    return _for_gpu.get() or bool(tf.config.get_visible_devices("GPU"))
+
+
+def compiled(images: Shape, output: Shape) -> contextlib.AbstractContextManager:
+    """A context whose ops TensorFlow compiles by XLA when it runs the graph, where that pays.
+
+    For what makes the points: inside of what is compiled, they are never written to memory.
+    """
+    return _in_graphs(_pays(images, output))
+
+
+def _in_graphs(pays: bool) -> contextlib.AbstractContextManager:
+    """No more than a hint: runtimes without XLA pass over it, as do compiled functions around it."""
+    graph = pays and not tf.executing_eagerly()
+    return tf.xla.experimental.jit_scope() if graph else contextlib.nullcontext()
+
+
+# --- Reading by a plan ---------------------------------------------------------------------------------
+
+
+def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
+    """`keras_stn.sampler.read` in the form that suits the shapes."""
+    _check_batch(images, points)
+    output = (*points.shape, images.shape[-1])
+    return read_by(plan_for(images.shape, output, sampling, _on_gpu()), images, points, sampling)
+
+
+def _check_batch(images: Tensor, points: Points) -> None:
+    """Raise where there are not as many maps as images, in graphs when they run.
+
+    Forward they would be broadcast, and the gradient would be that of something else. Where all of it is
+    compiled, XLA leaves the check out.
+    """
+    message = (
+        "there must be as many maps (rows of params, grids) as images in a batch; a batch of 1 that "
+        "is to go with all must be known to be 1: keras.Input(..., batch_size=1), tensor[:1]"
+    )
+    if points.shape[0] is None or points.shape[0] != images.shape[0]:
+        batch = shape_of(points.axes[0])[0]
+        tf.debugging.assert_equal(batch, shape_of(images)[0], message)
+
+
+def read_by(plan: Plan, images: Tensor, points: Points, sampling: Sampling) -> Tensor:
+    """`read` by a plan that is given."""
+    if points.whole is not None:
+        points = Points(tuple(map(tf.add, points.whole, points.axes)))
+    tensors = images, *points.axes
+    if not tf.executing_eagerly():
+        return _traced(_signature(tensors), sampling, plan)(*tensors)
+    compiled = _compiled(_signature(tensors), sampling, plan) if plan.compiled else None
+    return (compiled or _reader(sampling, plan))(*tensors)
+
+
+def _signature(tensors: Sequence[Tensor]) -> tuple:
+    """What tells apart the tensors for which a function is traced."""
+    return tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
+
+
+@functools.lru_cache(maxsize=256)
+def _traced(signature: tuple, sampling: Sampling, plan: Plan) -> Callable:
+    """The reader as a function, which graphs call and optimisers inline.
+
+    TensorFlow never forgets a custom gradient made in a graph, nor the graph. So each is made once, in a
+    small graph, and not once for each model.
+    """
+    return tf.function(_reader(sampling, plan), autograph=False)
+
+
+_COMPILED: dict[Sampling, dict[tuple, Callable]] = {}
+
+
+def _compiled(signature: tuple, sampling: Sampling, plan: Plan) -> Callable | None:
+    """The reader compiled, or None where it is one shape too many."""
+    functions = _COMPILED.setdefault(sampling, {})
+    key = signature, plan
+    if key not in functions and len(functions) < THRESHOLDS.shapes:
+        function = tf.function(_reader(sampling, plan), jit_compile=True, autograph=False)
+        # Concrete, which saves TensorFlow to look at the arguments again: 0.30 ms instead of 0.38 of a
+        # call.
+        specs = (tf.TensorSpec(*spec) for spec in signature)
+        functions[key] = function.get_concrete_function(*specs)
+    return functions.get(key)
+
+
+@functools.lru_cache(maxsize=256)
+def _reader(sampling: Sampling, plan: Plan) -> Callable:
+    """The function of images and axes, with its gradient."""
+
+    def read(images, *axes):
+        with _in_graphs(plan.compiled):
+            return xla.output(images, axes, sampling)
+
+    @tf.custom_gradient
+    def read_with_gradient(images, *axes):
+        def gradient(upstream):
+            with _in_graphs(plan.compiled):
+                found = _gradients(images, upstream, *axes, sampling=sampling, plan=plan)
+            return (*found, *[None] * (1 + len(axes) - len(found)))
+
+        return read(images, *axes), gradient
+
+    return lambda images, *axes: (read_with_gradient if images.dtype.is_floating else read)(images, *axes)
+
+
+def _gradients(images, upstream, *axes, sampling, plan):
+    how = {"sampling": sampling, "blocks": plan.blocks, "chunks": plan.chunks}
+    if not plan.looped:
+        return xla.gradients(images, upstream, *axes, **how)
+    # The gradients have the shapes of the images and, but for the nearest kernel, of the axes.
+    like = (0, *range(2, 2 + len(axes))) if sampling.kernel.slopes else (0,)
+    tensors = images, upstream, *axes
+    return _loop(_signature(tensors), like, *how.items())(*tensors)
+
+
+@functools.lru_cache(maxsize=256)
+def _loop(signature: tuple, like: tuple[int, ...], *how: tuple[str, Any]) -> Callable:
+    """`xla.gradients`, for one image of the batch after the other."""
+    function = functools.partial(xla.gradients, **dict(how))
+
+    @tf.custom_gradient
+    def loop(*tensors):
+        batch, *_ = shape_of(tensors[0])
+
+        def add(index, *totals):
+            # The loop is compiled for an empty batch, too.
+            number = index + tf.range(tf.minimum(batch, 1))
+            found = function(*(tf.gather(tensor, number) for tensor in tensors))
+            put = functools.partial(tf.tensor_scatter_nd_update, indices=tf.expand_dims(number, 1))
+            return index + 1, *(put(total, updates=one) for total, one in zip(totals, found, strict=True))
+
+        def gradient(*upstreams):  # of a loop it would be a list, which XLA and TensorFlow cannot share
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                results = function(*tensors)
+            return tape.gradient(results, tensors, list(upstreams))
+
+        start = 0, *(tf.zeros_like(tensors[number]) for number in like)
+        _, *totals = tf.while_loop(lambda index, *_: index < batch, add, start, maximum_iterations=batch)
+        return totals, gradient
+
+    # Inlined, TensorFlow would take the loop apart before XLA could compile it: 38 ms instead of 10.5.
+    return tf.function(loop, autograph=False, experimental_attributes={"_noinline": True})

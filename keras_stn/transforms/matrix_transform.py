@@ -1,0 +1,170 @@
+"""Families of affine maps, each given by a matrix."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_stn import _checks, grids
+from keras_stn.transforms.base import Transform
+from keras_stn.transforms.matrices import check_last_row, inverse_matrix, matrix, matrix_entries
+
+Tensor = Any
+
+
+class MatrixTransform(Transform):
+    """A family of affine maps, each given by a 2x3 matrix theta: source = theta @ (x, y, 1).
+
+    A subclass states `num_params` and `identity_params` and writes `theta`. With `from_theta`, the way
+    back, it also has `compose` and `inverse`; the family must be closed under them.
+
+    Attributes:
+        axis_aligned: Whether theta is diagonal but for its last column, for all params: the map moves
+            and scales each axis by itself. Sampling is then cheaper.
+
+    Example:
+        >>> import keras, keras_stn, tensorflow as tf
+        >>> @keras.saving.register_keras_serializable(package="my_project")
+        ... class Scroll(keras_stn.transforms.MatrixTransform):
+        ...     '''Moves along x alone.'''
+        ...
+        ...     num_params = 1
+        ...     identity_params = (0.0,)
+        ...
+        ...     def theta(self, params):
+        ...         one, zero = tf.ones_like(params), tf.zeros_like(params)
+        ...         rows = tf.concat([one, zero, params, zero, one, zero], axis=1)
+        ...         return tf.reshape(rows, (-1, 2, 3))
+        >>> keras_stn.Warp(Scroll()).transform.num_params
+        1
+
+    Reference:
+        Eq. (1) of Jaderberg et al., "Spatial Transformer Networks" (2015, arXiv:1506.02025).
+    """
+
+    axis_aligned = False
+
+    def theta(self, params: Tensor) -> Tensor:
+        """The matrices (batch, 2, 3) of params (batch, num_params)."""
+        raise _checks.missing(f"{type(self).__name__} must define theta(params).")
+
+    def from_theta(self, theta: Tensor) -> Tensor:
+        """The params (batch, num_params) of matrices (batch, 2, 3) that belong to the family."""
+        raise _checks.missing(
+            f"{type(self).__name__} must define from_theta(theta) to have compose and inverse."
+        )
+
+    def map(self, params, *axes):
+        rows = grids.rows(self._checked_theta(params))
+        return tuple(grids.combination(slopes, axes, offset) for *slopes, offset in rows)
+
+    def points(self, params, source_size, output_size, align_corners=False):
+        theta, sizes = self._checked_theta(params), (source_size, output_size)
+        return grids.matrix_points(theta, *sizes, align_corners, self.axis_aligned)
+
+    def compose(self, outer, inner):
+        a, b, c, d, e, f = matrix_entries(self._checked_theta(outer))
+        k, m, n, p, q, r = matrix_entries(self._checked_theta(inner))
+        x_row = a * k + b * p, a * m + b * q, a * n + b * r + c
+        y_row = d * k + e * p, d * m + e * q, d * n + e * r + f
+        return self.from_theta(matrix(*x_row, *y_row))
+
+    def inverse(self, params):
+        return self.from_theta(inverse_matrix(self._checked_theta(params)))
+
+    def from_pixel_matrix(
+        self,
+        matrix: Tensor,
+        source_size: tuple[int, int],
+        output_size: tuple[int, int] | None = None,
+        align_corners: bool = False,
+        target_to_source: bool = False,
+    ) -> Tensor:
+        """The params of an affine matrix in pixels, such as `cv2.getRotationMatrix2D` makes.
+
+        `keras_stn.Warp` then shows what `cv2.warpAffine` shows, on pictures of any height and width.
+
+        Convention:
+            Pixels (x, y) are counted from the centre of the first one, as OpenCV does.
+
+        Args:
+            matrix: (2, 3) or (3, 3), or a batch of these, floating point. The params are in its dtype.
+            source_size: (height, width) of the images.
+            output_size: (height, width) of the output; the size of the images by default.
+            align_corners: That of the layer that takes the params.
+            target_to_source: Whether the matrix maps the output to the images, which OpenCV calls
+                `WARP_INVERSE_MAP`. By default it maps the images to the output.
+
+        Returns:
+            (batch, num_params); a batch of 1 for a single matrix.
+
+        Raises:
+            ValueError: if the matrix is not of the family: the theta of the params is another one. This
+                and a last row other than (0, 0, 1) are seen outside of graphs only. A family that turns
+                needs an `aspect_ratio` of width / height, with `align_corners=True` of
+                (width - 1) / (height - 1).
+
+        Example:
+            >>> import numpy as np, keras_stn
+            >>> to_the_right = np.array([[1.0, 0.0, 10.0], [0.0, 1.0, 0.0]])  # by 10 pixels of 40
+            >>> family = keras_stn.transforms.Translation()
+            >>> family.from_pixel_matrix(to_the_right, (30, 40)).numpy().tolist()
+            [[-0.5, 0.0]]
+        """
+        check_last_row(matrix)
+        matrix = tf.reshape(matrix[..., :2, :], (-1, 2, 3))
+        if not target_to_source:
+            matrix = inverse_matrix(matrix)
+        sizes = source_size, _size_or(source_size, output_size)
+        theta = grids.theta_of_pixels(matrix, *sizes, align_corners)
+        params = self.from_theta(theta)
+        self._check_belongs(theta, params)
+        return params
+
+    def pixel_matrix(
+        self,
+        params: Tensor,
+        source_size: tuple[int, int],
+        output_size: tuple[int, int] | None = None,
+        align_corners: bool = False,
+        target_to_source: bool = False,
+    ) -> Tensor:
+        """The matrices in pixels, as `cv2.warpAffine` takes them: `from_pixel_matrix` undone.
+
+        Args:
+            params: (batch, num_params), floating point.
+            source_size: As in `from_pixel_matrix`, and so the others.
+            output_size: (height, width) of the output; the size of the images by default.
+            align_corners: That of the layer.
+            target_to_source: Whether to map the output to the images.
+
+        Returns:
+            (batch, 2, 3), in the dtype of `params`.
+        """
+        theta = self._checked_theta(params)
+        sizes = source_size, _size_or(source_size, output_size)
+        matrix = grids.pixels_of_theta(theta, *sizes, align_corners)
+        return matrix if target_to_source else inverse_matrix(matrix)
+
+    def _check_belongs(self, theta, params):
+        if not tf.executing_eagerly():
+            return
+        theta, nearest = np.asarray(theta), np.asarray(self.theta(params))
+        # Sines and roundings are off by a few eps.
+        tolerance = 100 * np.finfo(theta.dtype).eps * np.maximum(np.max(np.abs(theta), initial=0), 1)
+        if np.any(np.abs(theta - nearest) > tolerance):
+            arguments = "".join(f" with {name}={value}" for name, value in self.get_config().items())
+            raise _checks.error(
+                f"matrix must be a map of {type(self).__name__}{arguments}; "
+                "keras_stn.transforms.Affine takes any. "
+                f"Received: theta={theta.tolist()}, which is no {nearest.tolist()}."
+            )
+
+    def _checked_theta(self, params):
+        theta = tf.convert_to_tensor(self.theta(params))
+        _checks.shape(f"{type(self).__name__}.theta(params)", theta, (None, 2, 3), "(batch, 2, 3)")
+        return theta
+
+
+def _size_or(default: tuple[int, int], output_size: Any) -> tuple[int, int]:
+    return default if output_size is None else _checks.size("output_size", output_size)
