@@ -214,7 +214,9 @@ def _reader(sampling: Sampling, plan: Plan) -> Callable:
 
         return read(images, *axes), gradient
 
-    return lambda images, *axes: (read_with_gradient if images.dtype.is_floating else read)(images, *axes)
+    return lambda images, *axes: (read_with_gradient if images.dtype.is_floating else read)(
+        images, *axes
+    )
 
 
 def _gradients(images, upstream, *axes, sampling, plan):
@@ -241,7 +243,9 @@ def _loop(signature: tuple, like: tuple[int, ...], *how: tuple[str, Any]) -> Cal
             number = index + tf.range(tf.minimum(batch, 1))
             found = function(*(tf.gather(tensor, number) for tensor in tensors))
             put = functools.partial(tf.tensor_scatter_nd_update, indices=tf.expand_dims(number, 1))
-            return index + 1, *(put(total, updates=one) for total, one in zip(totals, found, strict=True))
+            return index + 1, *(
+                put(total, updates=one) for total, one in zip(totals, found, strict=True)
+            )
 
         def gradient(*upstreams):  # of a loop it would be a list, which XLA and TensorFlow cannot share
             with tf.GradientTape() as tape:
