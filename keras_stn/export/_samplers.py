@@ -1,9 +1,7 @@
 """Forms that the sampler takes in files: what stands in for it while a model is traced."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,28 +9,6 @@ import tensorflow as tf
 from keras_stn import grids, sampler
 
 Tensor = Any
-
-
-class Use(NamedTuple):
-    """A sampler that was met while a model was traced."""
-
-    interpolation: str
-    size: int  # the longest side of its images, 0 if unknown
-    dtype: tf.DType
-
-
-@contextlib.contextmanager
-def in_form(form: Callable) -> Iterator[list[Use]]:
-    """Within this context samplers are traced as `form`; yields the list of those that were met."""
-    uses: list[Use] = []
-
-    def stand_in(images, coordinates, interpolation, *rest):
-        size = max((side for side in images.shape[1:3] if side is not None), default=0)
-        uses.append(Use(interpolation, size, images.dtype))
-        return form(images, coordinates, interpolation, *rest)
-
-    with sampler.replaced_by(stand_in):
-        yield uses
 
 
 def for_cpu(images: Tensor, coordinates: Tensor, *how: Any) -> Tensor:

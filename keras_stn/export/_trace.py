@@ -2,17 +2,23 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, sampler
 
 Tensor = Any
+
+# Examples for the inputs of a model: an array, one for each input, or one by the name of each.
+Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]
+# The same in steps: a tf.data.Dataset, or a function that returns an iterable.
+Samples = Arrays | Iterable[Arrays] | Callable[[], Iterable[Arrays]]
 
 
 @dataclass(frozen=True)
@@ -20,16 +26,36 @@ class Signature:
     """A model in inference mode, with names for all that goes in and comes out.
 
     Attributes:
+        model: The Keras model.
         specs: A `tf.TensorSpec` for each input, in the order of `model.inputs`.
         outputs: The names of the outputs, in the order of `model.outputs`.
         call: Takes one tensor for each input and returns {name: tensor}.
-        variables: The Keras variables that `call` reads.
     """
 
+    model: keras.Model
     specs: tuple[tf.TensorSpec, ...]
     outputs: tuple[str, ...]
     call: Callable[..., dict[str, Tensor]]
-    variables: tuple[Any, ...] = ()
+
+    @property
+    def any_batch(self) -> bool:
+        return not any(spec.shape[0] for spec in self.specs)
+
+
+class TracedSampler(NamedTuple):
+    """A sampler that was met while a model was traced."""
+
+    interpolation: str
+    size: int  # the longest side of its images, 0 if unknown
+    dtype: tf.DType
+
+
+class Trace(NamedTuple):
+    """A signature as a traced tf.function, with the samplers that stand in it."""
+
+    signature: Signature
+    function: Any
+    samplers: list[TracedSampler]
 
 
 def signature(model: Any, batch_size: int | None = None, default_batch: int | None = None) -> Signature:
@@ -63,8 +89,8 @@ def signature(model: Any, batch_size: int | None = None, default_batch: int | No
     sequential = isinstance(model, keras.Sequential)  # has no `input`, and one tensor each way
     structure = inputs[0] if sequential else model.input
     names = unique(_names(structure, [tensor.name for tensor in inputs]))
-    ends = [model.layers[-1].name] if sequential else _names(model.output, model.output_names)
-    outputs = tuple(unique([*names, *ends])[len(names) :])
+    results = [model.layers[-1].name] if sequential else _names(model.output, model.output_names)
+    outputs = tuple(unique([*names, *results])[len(names) :])
     specs = tuple(
         tf.TensorSpec(
             (tensor.shape[0] or batch_size or default_batch, *tensor.shape[1:]), tensor.dtype, name
@@ -77,17 +103,27 @@ def signature(model: Any, batch_size: int | None = None, default_batch: int | No
         results = keras.tree.flatten(model(packed, training=False))
         return dict(zip(outputs, results, strict=True))
 
-    return Signature(specs, outputs, call, tuple(model.variables))
+    return Signature(model, specs, outputs, call)
 
 
-def traced(signature: Signature) -> Any:
-    """The tf.function of a signature, traced: what goes on around it later is not in it."""
+def traced(signature: Signature, reader: Callable | None = None) -> Trace:
+    """`signature` as a graph in which `reader` stands for each sampler.
+
+    What goes on around it later is not in it. None: the form that TensorFlow's own graphs have.
+    """
+    samplers: list[TracedSampler] = []
+
+    def noted(images, points, interpolation, *fill):
+        size = max((side for side in images.shape[1:3] if side is not None), default=0)
+        samplers.append(TracedSampler(interpolation, size, images.dtype))
+        return reader(images, points, interpolation, *fill)  # type: ignore[misc]
+
     function = tf.function(signature.call, input_signature=signature.specs, autograph=False)
-    with as_graphs():
+    with as_graphs(), sampler.replaced_by(noted) if reader else contextlib.nullcontext():
         # A tf.function traces once to see whether it makes variables, and then once more for good.
         function.get_concrete_function()
         function.get_concrete_function()
-    return function
+    return Trace(signature, function, samplers)
 
 
 @contextlib.contextmanager
@@ -149,11 +185,11 @@ def random_inputs(specs: tuple[tf.TensorSpec, ...], batch: int = 3) -> list[np.n
 
 
 def sample_inputs(
-    samples: Any, specs: tuple[tf.TensorSpec, ...], argument: str = "samples"
+    samples: Samples | None, specs: tuple[tf.TensorSpec, ...], argument: str = "samples"
 ) -> list[np.ndarray]:
-    """`samples`, an array or a list or dictionary of arrays, in the order and dtypes of `specs`.
+    """`samples` in the order and dtypes of `specs`: any number of examples, whatever their batch.
 
-    Any number of examples, whatever the batch of the specs. `argument` is what errors call them.
+    `argument` is what errors call them.
     """
     if samples is None:
         if any(spec.dtype == tf.string for spec in specs):
@@ -161,17 +197,24 @@ def sample_inputs(
                 "samples must be given where an input is of strings. Received: samples=None."
             )
         return random_inputs(specs)
+    if callable(samples) or isinstance(samples, tf.data.Dataset):
+        steps: Any = samples() if callable(samples) else samples
+        examples = [sample_inputs(step, specs, argument) for step in steps]
+        if not examples:
+            raise ValueError(f"{argument} must hold examples. Received: none.")
+        return [np.concatenate(arrays) for arrays in zip(*examples, strict=True)]
     specs = tuple(tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, spec.name) for spec in specs)
-    if isinstance(samples, dict):
+    given: Any = samples
+    if isinstance(samples, Mapping):
         names = [spec.name for spec in specs]
         if set(samples) != set(names):
             raise ValueError(
                 f"{argument} must have the names of the inputs, {names}. Received: {sorted(samples)}."
             )
-        samples = [samples[name] for name in names]
+        given = [samples[name] for name in names]
     elif not isinstance(samples, (list, tuple)):
-        samples = [samples]
-    arrays = [np.asarray(array) for array in samples]
+        given = [samples]
+    arrays = [np.asarray(array) for array in given]
     counts = {len(array) for array in arrays if array.ndim}
     fits = (
         len(arrays) == len(specs)

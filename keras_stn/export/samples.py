@@ -3,15 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_stn import _checks
 from keras_stn.export import _trace
+from keras_stn.export._files import PathLike
 
 __all__ = ["load"]
 
 
-def load(path: Any, model: Any) -> list[np.ndarray]:
+def load(path: PathLike, model: keras.Model) -> list[np.ndarray]:
     """The samples of an .npz file for the inputs of a model.
 
     Args:

@@ -109,7 +109,9 @@ def test_threads_that_write_one_file_each_write_a_whole_one(tmp_path):
     def write(content):
         for _ in range(20):
             _files.target(path)
-            _files.write_whole(path, content)
+            with _files.partial(path) as beside:
+                _files.write(beside / "new", content)
+                _files.move(beside / "new", path)
             assert path.read_bytes() in contents
 
     assert _at_once(*(lambda content=content: write(content) for content in contents)) == []
@@ -127,7 +129,7 @@ def test_threads_that_replace_one_folder_each_put_a_whole_one_there(tmp_path):
                 new.mkdir()
                 for name in ("saved_model.pb", "other"):
                     (new / name).write_text(number)
-                _files.move_whole(new, path)
+                _files.move(new, path)
 
     assert _at_once(*(lambda number=number: write(str(number)) for number in range(4))) == []
     one, two = ((path / name).read_text() for name in ("saved_model.pb", "other"))

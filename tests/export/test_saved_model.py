@@ -12,6 +12,7 @@ from common import inputs, raises, small_digits_model, warp
 
 import keras_stn
 from keras_stn import export
+from keras_stn.export import _accuracy
 
 
 def serve(path, **feed):
@@ -135,7 +136,7 @@ def test_strings_are_compared_as_they_are(tmp_path):
     samples = [np.ones((2, 6, 7, 1)), np.array(["b", "c"])]
     assert export.export_saved_model(model, tmp_path / "model", samples=samples).max_error == 0
     other = [np.array([word], object) for word in (b"a", b"b")]
-    assert export.saved_model._accuracy.measure(*other).max_error == np.inf
+    assert _accuracy.measure(*other).max_error == np.inf
 
 
 # --- The graph -------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch):
     true = os.replace
 
     def fail(source, target):
-        if source.name == "saved_model":
+        if source.name == "new":
             raise OSError("disk full")
         true(source, target)
 
@@ -252,10 +253,8 @@ def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_another_number_than_that_of_keras_raises(tmp_path, monkeypatch):
-    measure = export.saved_model._accuracy.measure
-    monkeypatch.setattr(
-        export.saved_model._accuracy, "measure", lambda truth, answer: measure(truth, answer + 1e-3)
-    )
+    measure = _accuracy.measure
+    monkeypatch.setattr(_accuracy, "measure", lambda truth, answer: measure(truth, answer + 1e-3))
     with raises("must load to the numbers it was saved with", "Received: an error of 0.001"):
         export.export_saved_model(warp(), tmp_path / "warp")
     assert list(tmp_path.iterdir()) == []

@@ -30,15 +30,7 @@ from common import (
 
 import keras_stn
 from keras_stn import export, transforms
-from keras_stn.export import _accuracy, _litert
-
-
-@pytest.fixture(autouse=True)
-def _untimed(request, monkeypatch):
-    """The exporter times every file for 0.3 s; one test looks at that."""
-    if "timed" not in request.node.name:
-        monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-
+from keras_stn.export import _accuracy
 
 # --- The numbers -----------------------------------------------------------------------------------
 
@@ -217,11 +209,9 @@ def sizes(tmp_path_factory):
         images, params = keras.Input((side, side, 3), name="images"), keras.Input((6,), name="params")
         model = keras.Model([images, params], keras_stn.Warp()([images, params]))
         samples = [np.zeros((1, side, side, 3)), [transforms.Affine().identity_params]]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-            result[side, batch] = export.export_tflite(
-                model, path, samples=samples, batch_size=batch
-            ).size
+        result[side, batch] = export.export_tflite(
+            model, path, samples=samples, batch_size=batch, measure_latency=False
+        ).size
         assert result[side, batch] == path.stat().st_size
     return result
 
@@ -321,7 +311,8 @@ def test_timed_report_says_what_was_done(tmp_path):
     for word in (f"{report.size:,} bytes", "GATHER 4", "latency", *report.accuracy, "dB"):
         assert word in words
     assert path.name in "".join(str(report).split())  # a long path goes over several lines
-    assert any("gpu, micro: " in finding for finding in report.findings)  # the batch is open
+    assert report.findings == export.check_tflite(path)
+    assert {("gpu", "micro")} < {finding.runtimes for finding in report.findings}  # the batch is open
 
 
 # --- What goes wrong -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What stands in a TFLite file beside its ops: constants, versions, the order of its ends, names.
+"""What stands in a TFLite file beside its ops: constants, versions, the order of inputs and outputs, names.
 
 The files are read with the schema alone, not with the package.
 """
@@ -15,16 +15,11 @@ from common import raises, warp
 
 import keras_stn
 from keras_stn import export
-from keras_stn.export import _flatbuffer, _litert, _trace
+from keras_stn.export import _flatbuffer, _trace
 from keras_stn.export.inspect import inspect_tflite
 
 MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
 OPS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-
-
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch):
-    monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
 
 
 def exported(model, path, **arguments):
@@ -72,7 +67,7 @@ def test_models_of_every_size_class_export(tmp_path, weights, arguments):
     assert bytes_each * weights <= constants <= report.size
     # Scales and zero points of 2,000 channels are 24 KB.
     assert report.size <= bytes_each * model.count_params() + 60_000
-    assert _flatbuffer.constant_bytes((tmp_path / "m.tflite").read_bytes()) == constants
+    assert _flatbuffer.parse((tmp_path / "m.tflite").read_bytes()).constant_bytes == constants
 
 
 @pytest.mark.parametrize("quantization", ["float16", "int8"])
@@ -104,9 +99,9 @@ def test_constants_behind_the_flatbuffer_are_seen(tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(large_dense("dynamic"))
     assert any(buffer.offset > 1 for buffer in parsed(path).buffers)
-    assert _flatbuffer.constant_bytes(path.read_bytes()) >= 300_000
+    assert _flatbuffer.parse(path.read_bytes()).constant_bytes >= 300_000
     assert re.search("30[0-9],[0-9]{3} of them constants", str(inspect_tflite(path).renderables[0]))
-    weights = _flatbuffer.operators(path.read_bytes())[0].inputs[1]
+    weights = _flatbuffer.parse(path.read_bytes()).operators[0].inputs[1]
     assert weights.constant
     assert weights.external
     path.write_bytes(path.read_bytes()[:-100_000])
