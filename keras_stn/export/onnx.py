@@ -114,9 +114,9 @@ class _ONNX(_pipeline.Format):
     def __init__(self, mode: str, opset: int):
         self._opset = opset
         self._obstacles: list[str] = []  # why samplers kept their gathers
-        self.reader = self._grid_sample if mode == "grid_sample" else _gather
+        self.reader = self._read if mode == "grid_sample" else _gather
 
-    def _grid_sample(self, images, *sampling):
+    def _read(self, images, *sampling):
         if obstacle := _grid_sample.obstacle(images):
             self._obstacles.append(obstacle)
             return _gather(images, *sampling)

@@ -30,12 +30,18 @@ def export_saved_model(
 
     The folder holds the signature `serving_default`, whose inputs and outputs have the names of the
     model's, and the function `serve` of the same, which a GradientTape can differentiate. The batch is
-    open unless the model fixes it. The samplers stand there as gathers. The model is loaded again and
-    compared with the live one, traced in the same form, before the folder appears.
+    open unless the model fixes it. The model is loaded again and compared with the live one, traced in
+    the same form, before the folder appears.
 
     Args:
         model: A Functional model, or a Sequential one with its input.
         path: The folder to write; a SavedModel that is there is replaced.
+        mode: The form of the samplers. `"gather"`: plain gathers, which run wherever TensorFlow does.
+            `"xla"`: the form of training, with a hint to compile it: 6 ms instead of 32 for a call of
+            the loaded model at 8x224x224x3 (two CPU cores), after 0.03 s for each new size of a batch.
+            TensorFlow passes over the hint where it was built without XLA; TensorFlow Serving must be
+            started with `--xla_cpu_compilation_enabled=true` to compile on a CPU, and else refuses the
+            first call.
         samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
             default random images; 32 stands for unknown sizes.
 

@@ -10,10 +10,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from graph_file import export_graph
 
 import keras_stn
-from keras_stn import transforms
+from keras_stn import export, transforms
 
+EXPORTERS = {
+    "saved_model": export.export_saved_model,
+    "tflite": export.export_tflite,
+    "onnx": export.export_onnx,
+    "graph": export_graph,
+}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 # name: (fill_mode, fill_value); images have two channels
 FILLS = {

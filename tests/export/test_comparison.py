@@ -4,13 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import raises, warp
+from common import EXPORTERS, raises, warp
 
 import keras_stn
 from keras_stn import export, sampler
 from keras_stn.export import _accuracy, _samplers, _trace
 
-EXPORTERS = (export.export_saved_model, export.export_tflite, export.export_onnx)
+every = pytest.mark.parametrize("exporter", EXPORTERS.values(), ids=EXPORTERS)
+to_a_bound = pytest.mark.parametrize("exporter", [*EXPORTERS.values()][1:], ids=[*EXPORTERS][1:])
 
 
 # --- The samples -----------------------------------------------------------------------------------
@@ -29,7 +30,7 @@ def test_whole_numbers_that_are_no_images_are_in_every_table():
     assert np.all(tokens == 0)
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS[1:])
+@to_a_bound
 def test_images_in_bytes_are_compared(exporter, tmp_path):
     images = keras.Input((24, 17, 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(images)
@@ -38,7 +39,7 @@ def test_images_in_bytes_are_compared(exporter, tmp_path):
     assert 100 < report.psnr < np.inf or report.max_error == 0
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS[1:])
+@to_a_bound
 def test_outputs_without_a_finite_number_prove_nothing(exporter, tmp_path):
     images = keras.Input((8, 12, 1))
     broken = keras.layers.Rescaling(float("nan"), name="broken")(images)
@@ -47,7 +48,7 @@ def test_outputs_without_a_finite_number_prove_nothing(exporter, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_samples_that_a_model_cannot_run_on_are_named(exporter, tmp_path):
     tokens = keras.Input((3,), dtype="int32")
     model = keras.Model(tokens, keras.layers.Embedding(5, 2)(tokens))
@@ -56,14 +57,14 @@ def test_samples_that_a_model_cannot_run_on_are_named(exporter, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_an_output_without_a_batch_is_compared(exporter, tmp_path):
     images = keras.Input((8, 12, 1))
     model = keras.Model(images, keras.ops.mean(keras_stn.SpatialTransformer("dense")(images)))
     assert exporter(model, tmp_path / "model").max_error <= 1e-6  # of a mean of 0.5
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_a_fixed_batch_takes_any_number_of_samples(exporter, tmp_path):
     model = warp("similarity", (6, 7), batch=4)
     rng = np.random.default_rng(0)
@@ -136,7 +137,7 @@ def test_the_bound_has_no_jump():
     assert max(np.diff(bounds)) < 4e-7
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_functions_left_to_run_eagerly_are_exported_as_graphs(exporter, tmp_path):
     tf.config.run_functions_eagerly(True)
     try:

@@ -8,16 +8,9 @@ import threading
 
 import pytest
 import tensorflow as tf
-from common import warp
+from common import EXPORTERS, warp
 
-from keras_stn import export
 from keras_stn.export import _files
-
-EXPORTERS = {
-    "saved_model": export.export_saved_model,
-    "tflite": export.export_tflite,
-    "onnx": export.export_onnx,
-}
 
 # Writes to the path until it is killed; says so once there is something beside the path.
 _WRITER = """
@@ -137,7 +130,7 @@ def test_threads_that_replace_one_folder_each_put_a_whole_one_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("name", ["tflite", "saved_model"])
+@pytest.mark.parametrize("name", ["tflite", "saved_model", "graph"])
 def test_two_threads_export_to_one_path(name, tmp_path):
     models = [warp(), warp()]
     path = tmp_path / "warp"
@@ -159,7 +152,7 @@ sys.exit(cli.main(["export", sys.argv[1], "--to", sys.argv[2], "-o", sys.argv[3]
 """
 
 
-@pytest.mark.parametrize("to", EXPORTERS)
+@pytest.mark.parametrize("to", ["saved_model", "tflite", "onnx"])
 def test_a_full_disk_is_one_line_that_names_the_path_and_leaves_nothing(to, tmp_path):
     model, out, temporary = tmp_path / "m.keras", tmp_path / "out", tmp_path / "temporary"
     for folder in (out, temporary):

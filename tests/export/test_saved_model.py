@@ -101,9 +101,20 @@ np.savez(file, served=served, to_images=to_images, to_params=to_params)
 """
 
 
-def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path):
-    model = warp(size=(7, 12), fill="reflect")
-    export.export_saved_model(model, tmp_path / "warp")
+def compiled(path):
+    """Whether the graph asks TensorFlow to compile a part of it by XLA."""
+    graph = tf.saved_model.load(str(path)).signatures["serving_default"].graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return any(node.attr["_XlaCompile"].b for node in nodes)
+
+
+@pytest.mark.parametrize("mode", ["gather", "xla"])
+def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path, mode):
+    model = warp(size=(7, 12), fill="reflect", output_size=(12, 18))  # large enough to be compiled
+    report = export.export_saved_model(model, tmp_path / "warp", mode=mode)
+    assert report.max_error == 0
+    assert report.format == {"gather": "SavedModel", "xla": "SavedModel xla"}[mode]
+    assert compiled(tmp_path / "warp") == (mode == "xla")
     feed = inputs(model, 3)
     np.savez(tmp_path / "arrays.npz", **feed)
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path / "warp"), str(tmp_path / "arrays.npz")]
@@ -118,7 +129,7 @@ def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path):
     to_images, to_params = tape.gradient(value, [images, params])
     answer = np.load(tmp_path / "arrays.npz")
     np.testing.assert_allclose(answer["served"], warped, atol=1e-6, rtol=0)
-    # Sums of a hundred products: float32, in another order.
+    # Sums of some hundred products: float32, in another order.
     np.testing.assert_allclose(answer["to_images"], to_images, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(answer["to_params"], to_params, atol=1e-3, rtol=1e-3)
     assert np.abs(answer["to_params"]).min() > 0
@@ -261,6 +272,8 @@ def test_another_number_than_that_of_keras_raises(tmp_path, monkeypatch):
 
 
 def test_invalid_arguments(tmp_path):
+    with raises("mode must be one of", "Received: mode='gathers'", "Did you mean 'gather'"):
+        export.export_saved_model(warp(), tmp_path / "model", mode="gathers")
     with raises("model must be a Keras model with known inputs", "Received: model="):
         export.export_saved_model(keras_stn.SpatialTransformer(), tmp_path / "model")
     (tmp_path / "file").write_text("")

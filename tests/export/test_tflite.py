@@ -409,7 +409,10 @@ def test_brackets_in_a_path_are_no_markup(tmp_path):
             ("max_error must be None with quantization; give min_psnr", "Received: max_error=1"),
         ),
         ({"min_psnr": 60}, ("min_psnr must be None without quantization", "Received: min_psnr=60")),
-        ({"min_psnr": "high"}, ("min_psnr must be a positive number", "Received: min_psnr='high'")),
+        (
+            {"min_psnr": "high", "quantization": "float16"},
+            ("min_psnr must be a positive number", "Received: min_psnr='high'"),
+        ),
         ({"samples": np.zeros((2, 3))}, ("samples must be one array for each input", r"\(2, 3\)")),
         ({"samples": {"image": 0}}, ("samples must have the names of the inputs", "'image'")),
     ],

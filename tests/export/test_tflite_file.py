@@ -1,4 +1,4 @@
-"""What stands in a TFLite file beside its ops: constants, versions, the order of inputs and outputs, names.
+"""What stands in a TFLite file beside its ops: constants, versions, inputs and outputs, names.
 
 The files are read with the schema alone, not with the package.
 """
