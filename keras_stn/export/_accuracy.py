@@ -19,7 +19,6 @@ Run = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 # Batches that are run in one interpreter where the batch is open: each example, then up and down by
 # factors of 2, 3, 4, 6 and 8. XNNPACK of LiteRT 2.3 gets some models wrong by one factor alone.
-_ONE_BY_ONE = 1
 _RESIZED = (2, 4, 1, 3, 6, 2, 8, 1, 6, 5)
 
 # What floats leave open, in draws, is a lower bound of it: files were off by 0.2 to 1.6 of it, and by
@@ -72,10 +71,10 @@ def compare(
     live = trace.function if exact else _live(trace.signature)
     expected: dict[str, list] = {name: [] for name in outputs}
     actual: dict[str, list] = {name: [] for name in outputs}
-    for batch in batches_of_many_sizes(arrays, trace.signature):
-        with running(runtime):
+    for batch in _batches_of_many_sizes(arrays, trace.signature):
+        with _running(runtime):
             truths = live(*map(tf.convert_to_tensor, batch))
-            answers = run(_trace.named(batch, trace.signature.specs))
+            answers = run(trace.signature.named(batch))
         for name in outputs:
             if truths[name].dtype == tf.string and not exact:
                 raise ValueError(
@@ -132,9 +131,9 @@ def _live(signature: Signature) -> Callable[..., dict[str, Any]]:
     return live
 
 
-def batches_of_many_sizes(arrays: list[np.ndarray], signature: Signature) -> Iterator[list[np.ndarray]]:
+def _batches_of_many_sizes(arrays: list[np.ndarray], signature: Signature) -> Iterator[list[np.ndarray]]:
     """The samples, and where the batch is open also some of them in batches of other sizes."""
-    yield from _trace.batches(arrays, signature.specs, _ONE_BY_ONE)
+    yield from signature.batches(arrays)
     if signature.any_batch:
         for start, size in enumerate(_RESIZED):
             rows = np.arange(start, start + size) % len(arrays[0])
@@ -142,7 +141,7 @@ def batches_of_many_sizes(arrays: list[np.ndarray], signature: Signature) -> Ite
 
 
 @contextlib.contextmanager
-def running(runtime: str) -> Iterator[None]:
+def _running(runtime: str) -> Iterator[None]:
     """Within this context a model runs on samples, in Keras and `runtime`; what they raise is one error.
 
     Each has classes of its own for that, some of them RuntimeError.
@@ -196,7 +195,7 @@ def _doubts(trace: Trace, arrays: list[np.ndarray]) -> dict[str, float]:
     if _has_nearest(trace):
         return {}
     signature, rng = trace.signature, np.random.default_rng(0)
-    batch = next(_trace.batches(arrays, signature.specs, max(_RESIZED)))
+    batch = next(signature.batches(arrays, max(_RESIZED)))
     tensors, live = [tf.convert_to_tensor(array) for array in batch], _live(signature)
     doubts = dict.fromkeys(signature.outputs, 0.0)
     truths = live(*tensors)

@@ -112,7 +112,7 @@ def export(
         accuracy, findings = _accuracy.compare(
             run, form.runtime, trace, arrays, max_error, min_psnr, form.exact
         )
-        first = _trace.named(next(_trace.batches(arrays, signature.specs, 1)), signature.specs)
+        first = signature.named(next(signature.batches(arrays)))
         latency = form.latency_ms(run, first) if measure_latency else None
         names, more, min_runtime = form.describe(file, run, trace)
         size = _files.size(new)

@@ -41,6 +41,19 @@ class Signature:
     def any_batch(self) -> bool:
         return not any(spec.shape[0] for spec in self.specs)
 
+    def named(self, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays by the names of the inputs."""
+        return {spec.name: array for spec, array in zip(self.specs, arrays, strict=True)}
+
+    def batches(self, arrays: list[np.ndarray], size: int = 1) -> Iterator[list[np.ndarray]]:
+        """The examples in batches of the size of the specs, or of `size` where that is open."""
+        fixed = next((spec.shape[0] for spec in self.specs if spec.shape[0]), None)
+        step, count = fixed or size, len(arrays[0])
+        for start in range(0, count, step):
+            # What a fixed batch lacks in the end is taken from the front.
+            rows = np.arange(start, start + step if fixed else min(start + step, count)) % count
+            yield [array[rows] for array in arrays]
+
 
 class TracedSampler(NamedTuple):
     """A sampler that was met while a model was traced."""
@@ -231,20 +244,3 @@ def sample_inputs(
             f"Received: shapes {[array.shape for array in arrays]}."
         )
     return [array.astype(spec.dtype.as_numpy_dtype) for spec, array in zip(specs, arrays, strict=True)]
-
-
-def batches(
-    arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...], size: int
-) -> Iterator[list[np.ndarray]]:
-    """The examples in batches of the size of the specs, or of `size` where that is open."""
-    fixed = next((spec.shape[0] for spec in specs if spec.shape[0]), None)
-    step, count = fixed or size, len(arrays[0])
-    for start in range(0, count, step):
-        # What a fixed batch lacks in the end is taken from the front.
-        rows = np.arange(start, start + step if fixed else min(start + step, count)) % count
-        yield [array[rows] for array in arrays]
-
-
-def named(arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...]) -> dict[str, np.ndarray]:
-    """The arrays by the names of the inputs."""
-    return {spec.name: array for spec, array in zip(specs, arrays, strict=True)}

@@ -163,13 +163,13 @@ class _TFLite(_pipeline.Format):
             return super().trace(_with_own_outputs(signature))
 
     def convert(self, trace: _trace.Trace, path: Path) -> _flatbuffer.File:
-        content, specs = self._converted(trace), trace.signature.specs
+        content, signature = self._converted(trace), trace.signature
         if self._quantization == "float16":
             content = _quantize.float16(content)
         elif self._quantization == "int8":
-            batches = _trace.batches(self._calibration, specs, 1)
-            content = _quantize.int8(content, [_trace.named(batch, specs) for batch in batches])
-        file = _finish.finished(content, trace.signature)
+            examples = map(signature.named, signature.batches(self._calibration))
+            content = _quantize.int8(content, list(examples))
+        file = _finish.finished(content, signature)
         write(path, file.content)
         return file
 

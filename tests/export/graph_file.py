@@ -1,4 +1,4 @@
-"""A format that the package does not have, in a few lines; the common tests of exports run it as well."""
+"""A format that the package does not have, in a few lines; the common tests of exports run it too."""
 
 import tensorflow as tf
 from tf2onnx.tf_loader import convert_variables_to_constants_v2
