@@ -147,8 +147,8 @@ GOLDEN = str(pathlib.Path(__file__).parents[1] / "saved_models" / "golden.npz")
     [
         ("tflite", ["--quantize", "int8", "--batch-size", "1"], "TFLite int8"),
         ("tflite", ["--target", "gpu"], "TFLite gpu"),
-        ("onnx", [], "ONNX"),
-        ("saved_model", [], "SavedModel"),
+        ("onnx", ["--no-latency"], "ONNX"),
+        ("saved_model", ["--mode", "xla"], "SavedModel xla"),
     ],
 )
 def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path, capfd):
@@ -160,6 +160,7 @@ def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path
     assert report in printed.out
     for word in ("size", "ops", "largest error", "PSNR", "params", "warped", "scores"):
         assert word in printed.out
+    assert ("latency" in printed.out) == (to == "tflite")
 
 
 @pytest.mark.parametrize(
@@ -168,6 +169,8 @@ def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path
         (["export", "nowhere.keras", "--to", "onnx"], "File not found"),
         (["export", DIGITS, "--to", "onnx", "--quantize", "int8"], "must come without --quantize"),
         (["export", DIGITS, "--to", "saved_model", "--batch-size", "2"], "without --batch-size"),
+        (["export", DIGITS, "--to", "saved_model", "--no-latency"], "without --no-latency"),
+        (["export", DIGITS, "--to", "saved_model", "--mode", "grid_sample"], "mode must be one of"),
         (["export", DIGITS, "--to", "tflite", "--quantize", "int8"], "representative_dataset must be"),
         (["export", DIGITS, "--to", "tflite", "--data", DIGITS], "path must be an .npz file"),
     ],

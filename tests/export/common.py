@@ -48,6 +48,7 @@ _axes = zip(
     itertools.cycle([False, True]),
     strict=False,
 )
+COLUMNS = "family", "interpolation", "fill", "size", "batch", "align_corners"
 COVERING = [(f, i, fill, size, batch, ac) for f, (i, fill), size, batch, ac in _axes]
 
 # What no params should be, and the column where they are, of the six of an affine map.
@@ -71,6 +72,12 @@ def warp(
         family, output_size, fill_mode=fill_mode, fill_value=fill_value, name="warped", **arguments
     )
     return keras.Model([images, params], layer([images, params]))
+
+
+def warp_arguments(family, interpolation, fill, size, batch=None, align_corners=False, **more):
+    """Those of `warp` for a row of COVERING."""
+    row = family, interpolation, fill, size, batch, align_corners
+    return {**dict(zip(COLUMNS, row, strict=True)), **more}
 
 
 def inputs(model, batch, within=0.6):

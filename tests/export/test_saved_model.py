@@ -153,9 +153,9 @@ def test_strings_are_compared_as_they_are(tmp_path):
 # --- The graph -------------------------------------------------------------------------------------
 
 
-def test_report_says_what_was_done(tmp_path):
-    report = export.export_saved_model(warp(), tmp_path / "warp")
-    files = [file for file in (tmp_path / "warp").rglob("*") if file.is_file()]
+def test_report_says_what_was_done(exported):
+    path, report = exported("saved_model", warp)
+    files = [file for file in path.rglob("*") if file.is_file()]
     assert report.format == "SavedModel"
     assert report.size == sum(file.stat().st_size for file in files)
     assert report.ops["GatherV2"] == 4
