@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from keras_stn import _checks, _quiet, benchmark, demo, export
 from keras_stn._version import __version__
-from keras_stn.export import onnx, samples, saved_model, tflite
+from keras_stn.export import onnx, saved_model, tflite
 from keras_stn.export.inspect import inspect_tflite
 
 
@@ -146,7 +146,7 @@ def _export(arguments: argparse.Namespace) -> int:
         with console.status(f"reading {escape(str(arguments.model))}"), _quiet.no_stderr():
             model = _load(arguments.model, arguments.modules)
         if arguments.data is not None:
-            given["samples"] = samples.load(arguments.data, model)
+            given["samples"] = arguments.data
         if arguments.quantization == "int8":
             given["representative_dataset"] = given.get("samples")
         with console.status(f"writing {escape(str(arguments.output))}"), _quiet.no_stderr():

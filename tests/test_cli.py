@@ -172,7 +172,7 @@ def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path
         (["export", DIGITS, "--to", "saved_model", "--no-latency"], "without --no-latency"),
         (["export", DIGITS, "--to", "saved_model", "--mode", "grid_sample"], "mode must be one of"),
         (["export", DIGITS, "--to", "tflite", "--quantize", "int8"], "representative_dataset must be"),
-        (["export", DIGITS, "--to", "tflite", "--data", DIGITS], "path must be an .npz file"),
+        (["export", DIGITS, "--to", "tflite", "--data", DIGITS], "samples must be an .npz file"),
     ],
 )
 def test_export_says_what_is_wrong_and_writes_nothing(arguments, message, tmp_path, capsys):

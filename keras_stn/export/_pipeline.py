@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_stn import _checks
-from keras_stn.export import _accuracy, _files, _trace
+from keras_stn.export import _accuracy, _files, _samples, _trace
 from keras_stn.export._accuracy import Run
 from keras_stn.export._trace import Signature, Trace
 from keras_stn.export.report import Finding, Report
@@ -69,7 +69,7 @@ class Format:
         """Raise a ValueError for a model that this format cannot hold, before any work."""
 
     def default_samples(self, signature: Signature) -> list[np.ndarray]:
-        return _trace.sample_inputs(None, signature.specs)
+        return _samples.read(None, signature.specs)
 
     def trace(self, signature: Signature) -> Trace:
         return _trace.traced(signature, self.reader)
@@ -87,7 +87,7 @@ def export(
     path: _files.PathLike,
     *,
     batch_size: int | None = None,
-    samples: _trace.Samples | None = None,
+    samples: _samples.Samples | None = None,
     max_error: float | None = None,
     min_psnr: float | None = None,
     measure_latency: bool = True,
@@ -102,7 +102,7 @@ def export(
     if samples is None:
         arrays = form.default_samples(signature)
     else:
-        arrays = _trace.sample_inputs(samples, signature.specs)
+        arrays = _samples.read(samples, signature.specs)
     trace = form.trace(signature)
     with _files.partial(path) as beside:
         new = beside / f"new{path.suffix}"

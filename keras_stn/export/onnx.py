@@ -18,6 +18,7 @@ from keras_stn.export import (
     _onnx_graph,
     _pipeline,
     _refusals,
+    _samples,
     _trace,
 )
 from keras_stn.export._files import PathLike, write
@@ -36,7 +37,7 @@ def export_onnx(
     mode: str = "grid_sample",
     batch_size: int | None = None,
     opset: int = 18,
-    samples: _trace.Samples | None = None,
+    samples: _samples.Samples | None = None,
     max_error: float | None = None,
     measure_latency: bool = True,
 ) -> Report:
@@ -62,14 +63,14 @@ def export_onnx(
             computes the coordinates again for each channel.
         batch_size: The batch of the file. `None`: any, unless the model fixes it.
         opset: The version of ONNX' operators, 16 to 18.
-        samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
-            default random images in [0, 1), smooth over a few pixels as pictures are; 32 stands for
-            unknown sizes.
+        samples: What to compare on: an array, a list or dictionary of arrays for several inputs, an .npz
+            file or a tf.data.Dataset of such. By default random images in [0, 1), smooth over a few
+            pixels as pictures are; 32 stands for unknown sizes.
         max_error: The largest difference to Keras that is allowed. By default 1e-5 where no side of an
-            image exceeds 64 pixels, 6e-5 at 224, more in proportion above, times the largest
-            output where that exceeds 1: and four times what one step of its weights and inputs moves
-            Keras itself. For interpolation="nearest", 0.1 % of the values may
-            differ by more: points halfway between two pixels.
+            image exceeds 64 pixels, 6e-5 at 224, more in proportion above, times the largest output
+            where that exceeds 1, and what the rounding of predicted params adds to it. For
+            interpolation="nearest", 0.1 % of the values may differ by more: points halfway between two
+            pixels.
         measure_latency: Whether to time the file for the report, which takes 0.3 s.
 
     Returns:

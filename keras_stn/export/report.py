@@ -131,7 +131,7 @@ class Report:
         for name, (error, psnr) in self.accuracy.items():
             decibels = "exact" if psnr == float("inf") else f"{psnr:.1f} dB"
             outputs.add_row(escape(name), f"{error:.2g}", decibels)
-        return Group(facts, outputs, *(f"• {escape(line)}" for line in _lines(self.findings)))
+        return Group(facts, outputs, *(f"• {escape(line)}" for line in summary(self.findings)))
 
     def __str__(self) -> str:
         text = io.StringIO()
@@ -139,8 +139,8 @@ class Report:
         return text.getvalue().rstrip()
 
 
-def _lines(findings: Iterable[Finding]) -> list[str]:
-    """One for each rule and op, however often it is broken."""
+def summary(findings: Iterable[Finding]) -> list[str]:
+    """One line for each rule and op, however often it is broken."""
     counts = collections.Counter((f.op, f.message, f.runtimes) for f in findings)
     return [
         f"{', '.join(runtimes)}: {f'{op} ' if op else ''}{message}" + (f" ({n} times)" if n > 1 else "")

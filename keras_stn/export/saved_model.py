@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_stn import _checks, sampler
-from keras_stn.export import _accuracy, _files, _pipeline, _trace
+from keras_stn.export import _accuracy, _files, _pipeline, _samples, _trace
 from keras_stn.export.report import Report
 
 __all__ = ["MODES", "export_saved_model"]
@@ -24,7 +24,7 @@ def export_saved_model(
     path: _files.PathLike,
     *,
     mode: str = "gather",
-    samples: _trace.Samples | None = None,
+    samples: _samples.Samples | None = None,
 ) -> Report:
     """Write a model as a SavedModel of stock TensorFlow ops, for servers without keras_stn.
 
@@ -42,8 +42,8 @@ def export_saved_model(
             TensorFlow passes over the hint where it was built without XLA; TensorFlow Serving must be
             started with `--xla_cpu_compilation_enabled=true` to compile on a CPU, and else refuses the
             first call.
-        samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
-            default random images; 32 stands for unknown sizes.
+        samples: What to compare on: an array, a list or dictionary of arrays for several inputs, an .npz
+            file or a tf.data.Dataset of such. By default random images; 32 stands for unknown sizes.
 
     Returns:
         A `keras_stn.export.Report`.

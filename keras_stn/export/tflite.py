@@ -18,6 +18,7 @@ from keras_stn.export import (
     _quantize,
     _refusals,
     _samplers,
+    _samples,
     _trace,
     _versions,
 )
@@ -40,10 +41,10 @@ def export_tflite(
     path: PathLike,
     *,
     quantization: str | None = None,
-    representative_dataset: _trace.Samples | None = None,
+    representative_dataset: _samples.Samples | None = None,
     batch_size: int | None = None,
     target: str = "cpu",
-    samples: _trace.Samples | None = None,
+    samples: _samples.Samples | None = None,
     max_error: float | None = None,
     min_psnr: float | None = None,
     measure_latency: bool = True,
@@ -61,22 +62,20 @@ def export_tflite(
             "dynamic". Samplers, and the params they follow, stay in float32 in each: in 8 bits a
             coordinate would have 256 places in the whole image.
         representative_dataset: Images as the model will see them, a hundred or so, from which
-            `quantization="int8"` learns the range of each activation: in the form of `samples`, a
-            tf.data.Dataset of such, or a function that returns an iterable of them, as TensorFlow has
-            it.
+            `quantization="int8"` learns the range of each activation: an array, a list or dictionary of
+            arrays for several inputs, an .npz file of such, a tf.data.Dataset, or a function that
+            returns an iterable of them, as TensorFlow has it.
         batch_size: The batch of the file. `None`: any, unless the model fixes it; but 1 for
             `target="gpu"`, which takes no open sizes.
         target: `"cpu"`: fastest in the interpreter. `"gpu"`: also accepted whole by the LiteRT GPU
             accelerator, and right where that computes in float16; needs images of known size.
-        samples: What to compare on: an array, a list or dictionary of arrays for several inputs, or a
-            tf.data.Dataset of such. By default the representative dataset, or else random images; 32
-            stands for unknown sizes.
+        samples: What to compare on, in the forms of the representative dataset, which is the default.
+            Without one, random images; 32 stands for unknown sizes.
         max_error: The largest difference to Keras that is allowed; for `quantization=None` alone. By
-            default 1e-5 where no side of an image exceeds 64 pixels, 6e-5 at 224, more in
-            proportion above, times the largest output where that exceeds 1; and
-            four times what one step of its weights and inputs moves Keras itself. For
-            interpolation="nearest", 0.1 % of the values may differ by more: points halfway between two
-            pixels.
+            default 1e-5 where no side of an image exceeds 64 pixels, 6e-5 at 224, more in proportion
+            above, times the largest output where that exceeds 1, and what the rounding of predicted
+            params adds to it. For interpolation="nearest", 0.1 % of the values may differ by more:
+            points halfway between two pixels.
         min_psnr: The smallest peak signal-to-noise ratio that is allowed, in dB, on each output; where
             it is quantized alone. By default 50 for "float16", 25 for "dynamic" and "int8".
         measure_latency: Whether to time the file for the report, which takes 0.3 s.
@@ -131,7 +130,7 @@ def export_tflite(
 class _TFLite(_pipeline.Format):
     runtime = "LiteRT"
 
-    def __init__(self, quantization: str | None, dataset: _trace.Samples | None, target: str):
+    def __init__(self, quantization: str | None, dataset: _samples.Samples | None, target: str):
         self._quantization, self._dataset = quantization, dataset
         self._for_gpu = target == "gpu"
         self.name = " ".join(filter(None, ("TFLite", quantization, "gpu" if self._for_gpu else "")))
@@ -149,9 +148,7 @@ class _TFLite(_pipeline.Format):
                     f"Received: {spec.name!r} of shape {tuple(spec.shape)}."
                 )
         if self._dataset is not None:
-            self._calibration = _trace.sample_inputs(
-                self._dataset, signature.specs, "representative_dataset"
-            )
+            self._calibration = _samples.read(self._dataset, signature.specs, "representative_dataset")
 
     def default_samples(self, signature: _trace.Signature) -> list[np.ndarray]:
         return [array[:32] for array in self._calibration] or super().default_samples(signature)

@@ -8,7 +8,7 @@ from common import EXPORTERS, raises, warp
 
 import keras_stn
 from keras_stn import export, sampler
-from keras_stn.export import _accuracy, _samplers, _trace
+from keras_stn.export import _accuracy, _samplers, _samples
 
 every = pytest.mark.parametrize("exporter", EXPORTERS.values(), ids=EXPORTERS)
 to_a_bound = pytest.mark.parametrize("exporter", [*EXPORTERS.values()][1:], ids=[*EXPORTERS][1:])
@@ -19,14 +19,14 @@ to_a_bound = pytest.mark.parametrize("exporter", [*EXPORTERS.values()][1:], ids=
 
 @pytest.mark.parametrize(("dtype", "top"), [("uint8", 255), ("int8", 127), ("int32", 255), ("bool", 1)])
 def test_images_of_whole_numbers_fill_their_range(dtype, top):
-    (images,) = _trace.random_inputs((tf.TensorSpec((None, 24, 17, 3), dtype),))
+    (images,) = _samples.random_inputs((tf.TensorSpec((None, 24, 17, 3), dtype),))
     assert images.dtype == dtype
     assert 0 == images.min() <= images.max() <= top
     assert images.max() >= 0.98 * top  # else there is next to nothing to compare
 
 
 def test_whole_numbers_that_are_no_images_are_in_every_table():
-    (tokens,) = _trace.random_inputs((tf.TensorSpec((None, 9), "int32"),))
+    (tokens,) = _samples.random_inputs((tf.TensorSpec((None, 9), "int32"),))
     assert np.all(tokens == 0)
 
 
@@ -70,6 +70,31 @@ def test_a_fixed_batch_takes_any_number_of_samples(exporter, tmp_path):
     rng = np.random.default_rng(0)
     samples = [rng.random((6, *tensor.shape[1:]), "float32") for tensor in model.inputs]
     assert exporter(model, tmp_path / "model", samples=samples).max_error <= 5e-6
+
+
+def test_samples_may_be_arrays_a_file_a_dataset_or_a_function(tmp_path):
+    specs = tf.TensorSpec((None, 3, 2), "float32", "one"), tf.TensorSpec((None,), "int32", "two")
+    arrays = [np.random.default_rng(0).random((5, 3, 2)), np.arange(5)]
+    by_name = dict(zip(("one", "two"), arrays, strict=True))
+    np.savez(tmp_path / "both.npz", label=np.zeros(7), **by_name)  # what is no input is left alone
+    forms = {
+        "list": arrays,
+        "by name": by_name,
+        "file": tmp_path / "both.npz",
+        "its name": str(tmp_path / "both.npz"),
+        "dataset": tf.data.Dataset.from_tensor_slices(by_name).batch(2),
+        "function": lambda: ([array[i : i + 1] for array in arrays] for i in range(5)),
+    }
+    for name, form in forms.items():
+        one, two = _samples.read(form, specs)
+        assert (one.dtype, two.dtype) == ("float32", "int32"), name
+        assert np.array_equal(one, arrays[0].astype("float32")), name
+        assert np.array_equal(two, arrays[1]), name
+    np.savez(tmp_path / "one.npz", digits=arrays[0])
+    (one,) = _samples.read(tmp_path / "one.npz", specs[:1])
+    assert np.array_equal(one, arrays[0].astype("float32"))
+    with raises("samples must be an .npz file of one array, or of one for each", "it holds"):
+        _samples.read(tmp_path / "one.npz", specs)
 
 
 # --- The bound -------------------------------------------------------------------------------------

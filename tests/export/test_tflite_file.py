@@ -15,7 +15,7 @@ from common import raises, warp
 
 import keras_stn
 from keras_stn import export
-from keras_stn.export import _flatbuffer, _trace
+from keras_stn.export import _flatbuffer, _samples, _trace
 from keras_stn.export.inspect import inspect_tflite
 
 MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
@@ -25,7 +25,7 @@ OPS = {number: name for name, number in vars(schema.BuiltinOperator).items() if 
 def export_and_parse(model, path, **arguments):
     """The report and the file, whose constants are where old readers look for them."""
     if arguments.get("quantization") == "int8":
-        arguments["representative_dataset"] = _trace.random_inputs(_trace.signature(model).specs, 4)
+        arguments["representative_dataset"] = _samples.random_inputs(_trace.signature(model).specs, 4)
     report = export.export_tflite(model, path, **arguments)
     return report, parsed(path)
 
@@ -299,7 +299,7 @@ def test_outputs_that_are_inputs_or_one_another_are_at_their_index(tmp_path, arg
 
 def by_index(interpreter, signature):
     """The largest error of a run that knows no names."""
-    feed = _trace.random_inputs(signature.specs, int(interpreter.get_input_details()[0]["shape"][0]))
+    feed = _samples.random_inputs(signature.specs, int(interpreter.get_input_details()[0]["shape"][0]))
     for end, array in zip(interpreter.get_input_details(), feed, strict=True):
         interpreter.resize_tensor_input(end["index"], array.shape)
     interpreter.allocate_tensors()

@@ -9,7 +9,7 @@ import tensorflow as tf
 from common import lite, raises, warp
 
 from keras_stn import demo, export, sampler
-from keras_stn.export import _accuracy, _flatbuffer, _trace
+from keras_stn.export import _accuracy, _flatbuffer, _samples, _trace
 from keras_stn.export.saved_model import save
 
 MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
@@ -130,7 +130,7 @@ def test_representative_dataset_may_be_a_function(model, digits):
     signature = _trace.signature(model)
     (name,) = (spec.name for spec in signature.specs)
     for data in (lambda: ([image[None]] for image in learn[:20]), {name: learn[:20]}, learn[:20]):
-        (images,) = _trace.sample_inputs(data, signature.specs)
+        (images,) = _samples.read(data, signature.specs)
         assert np.array_equal(images, learn[:20])
 
 
