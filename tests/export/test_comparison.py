@@ -94,7 +94,7 @@ def test_samples_may_be_arrays_a_file_a_dataset_or_a_function(tmp_path):
     (one,) = _samples.read(tmp_path / "one.npz", specs[:1])
     assert np.array_equal(one, arrays[0].astype("float32"))
     with raises("samples must be an .npz file of one array, or of one for each", "it holds"):
-        _samples.read(tmp_path / "one.npz", specs)
+        _samples.read(tmp_path / "both.npz", (tf.TensorSpec((None, 3), name="three"),))
 
 
 # --- The bound -------------------------------------------------------------------------------------
