@@ -152,7 +152,9 @@ def test_predicted_params_may_carry_the_rounding_of_their_network(tmp_path):
 )
 def test_faults_are_refused_where_params_are_predicted(tmp_path, monkeypatch, fault):
     gather = sampler.gather_taps
-    monkeypatch.setattr(_samplers, "for_cpu", lambda images, at, *how: gather(images, fault(at), *how))
+    monkeypatch.setattr(
+        _samplers, "for_cpu", lambda images, at, *sampling: gather(images, fault(at), *sampling)
+    )
     with raises("model must give the same numbers in LiteRT"):
         export.export_tflite(_predicting(), tmp_path / "model.tflite")
 

@@ -342,8 +342,8 @@ def test_error_above_the_bound_raises_and_leaves_no_file(tmp_path):
 def test_default_bound_would_catch_a_thousandth_of_a_pixel(tmp_path, monkeypatch):
     true = export.tflite._samplers.for_cpu
 
-    def shifted(images, coordinates, *how):
-        return true(images, coordinates + 1e-3, *how)
+    def shifted(images, coordinates, *sampling):
+        return true(images, coordinates + 1e-3, *sampling)
 
     monkeypatch.setattr(export.tflite._samplers, "for_cpu", shifted)
     with raises("model must give the same numbers in LiteRT"):
