@@ -152,8 +152,9 @@ class _ONNX(_pipeline.Format):
         if signature.any_batch:
             names = [*(spec.name for spec in signature.specs), *signature.outputs]
             _onnx_graph.name_batch(proto, names)
-        write(path, proto.SerializeToString())
-        return proto
+        content = proto.SerializeToString()
+        write(path, content)
+        return proto, content
 
     def load(self, file: Any) -> _accuracy.Run:
         import onnxruntime
@@ -161,7 +162,8 @@ class _ONNX(_pipeline.Format):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = 1
-        content, names = file.SerializeToString(), [output.name for output in file.graph.output]
+        proto, content = file
+        names = [output.name for output in proto.graph.output]
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
 
@@ -172,7 +174,7 @@ class _ONNX(_pipeline.Format):
             why = ", ".join(sorted(set(self._obstacles)))
             message = f"{counts} samplers kept their gathers: {why}"
             findings.append(Finding("gathers", "", "", (self.runtime,), message))
-        return _pipeline.Contents((node.op_type for node in file.graph.node), findings)
+        return _pipeline.Contents((node.op_type for node in file[0].graph.node), findings)
 
 
 def _without_captures(trace: _trace.Trace) -> Any:
