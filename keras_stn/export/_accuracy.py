@@ -64,61 +64,81 @@ def compare(
 
     Returns the accuracy of each output, and what there is to say about it. Raises a ValueError where an
     output is less accurate than `min_psnr` or, if that is None, than `max_error` allows; None: than
-    rounding explains. `exact`: where it is another than that of the traced graph by one bit, which the
-    live model is not compiled to.
+    rounding explains. `exact`: where it is another by one bit than that of the traced graph, for
+    compilers round differently.
     """
-    outputs = trace.signature.outputs
     live = trace.function if exact else _live(trace.signature)
-    expected: dict[str, list] = {name: [] for name in outputs}
-    actual: dict[str, list] = {name: [] for name in outputs}
-    for batch in _batches_of_many_sizes(arrays, trace.signature):
-        with _running(runtime):
-            truths = live(*map(tf.convert_to_tensor, batch))
-            answers = run(trace.signature.named(batch))
-        for name in outputs:
-            if truths[name].dtype == tf.string and not exact:
-                raise ValueError(
-                    f"model must give numbers for {runtime}. Received: strings in {name!r}."
-                )
-            expected[name].append(np.ravel(truths[name]))
-            actual[name].append(np.ravel(answers[name]))
-    rounding = _allowed(trace, arrays, [truth.dtype for truth in truths.values()])
+    expected, actual = _run_both(live, run, runtime, trace.signature, arrays)
     doubts = functools.cache(lambda: _doubts(trace, arrays))
     accuracy, findings = {}, []
-    for name in outputs:
-        truth, answer = _numbers(expected[name]), _numbers(actual[name])
-        if not exact and truth.size and not np.isfinite(truth).any():
-            raise ValueError(
-                f"samples must be such that Keras gives finite numbers. Received: none in {name!r}."
-            )
-        bound = max_error or 0.0
+    for name, truth in expected.items():
+        answer, bound = actual[name], 0.0
+        if not exact:
+            _check_numbers(name, truth, runtime)
         if not exact and min_psnr is None:
-            bound = max_error or _bound(name, truth, answer, rounding, doubts)
+            bound = max_error or _bound(name, truth, answer, _allowed(trace, arrays), doubts)
             answer, ties = _without_ties(truth, answer, bound, trace)
             if ties:
                 message = f"{ties} values of {name!r} come from the pixel beside the right one"
                 findings.append(Finding("ties", "", name, (runtime,), message))
-        accuracy[name] = error, psnr = measure(truth, answer)
-        if min_psnr is not None and not psnr >= min_psnr:
+        accuracy[name] = measure(truth, answer)
+        _check_accuracy(name, accuracy[name], runtime, bound, min_psnr)
+    return accuracy, findings
+
+
+def _run_both(
+    live: Callable, run: Run, runtime: str, signature: Signature, arrays: list[np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """All numbers of each output, of the live model and of the file."""
+    expected: dict[str, list] = {name: [] for name in signature.outputs}
+    actual: dict[str, list] = {name: [] for name in signature.outputs}
+    for batch in _batches_of_many_sizes(arrays, signature):
+        with _running(runtime):
+            truths = live(*map(tf.convert_to_tensor, batch))
+            answers = run(signature.named(batch))
+        for name in signature.outputs:
+            expected[name].append(np.ravel(truths[name]))
+            actual[name].append(np.ravel(answers[name]))
+    return (
+        {name: _numbers(pieces) for name, pieces in expected.items()},
+        {name: _numbers(pieces) for name, pieces in actual.items()},
+    )
+
+
+def _numbers(pieces: list[np.ndarray]) -> np.ndarray:
+    """One array of float64, or of strings as they are."""
+    array = np.concatenate(pieces)
+    return array if array.dtype.kind in "OSU" else array.astype("float64")
+
+
+def _check_numbers(name: str, truth: np.ndarray, runtime: str) -> None:
+    if truth.dtype.kind in "OSU":
+        raise ValueError(f"model must give numbers for {runtime}. Received: strings in {name!r}.")
+    if truth.size and not np.isfinite(truth).any():
+        raise ValueError(
+            f"samples must be such that Keras gives finite numbers. Received: none in {name!r}."
+        )
+
+
+def _check_accuracy(
+    name: str, accuracy: Accuracy, runtime: str, bound: float, min_psnr: float | None
+) -> None:
+    """Raise unless an output is near enough; a `bound` of 0 asks for every bit."""
+    error, psnr = accuracy
+    if min_psnr is not None:
+        if not psnr >= min_psnr:
             raise ValueError(
                 f"model must keep a PSNR of {min_psnr:.0f} dB when quantized; nothing was written. "
                 f"Give min_psnr if less is near enough. Received: {psnr:.1f} dB in {name!r}."
             )
-        if min_psnr is None and not error <= bound:
-            demand = "load to the numbers it was saved with; nothing was written."
-            if not exact:
-                demand = (
-                    f"give the same numbers in {runtime}, within {bound:.2g}; nothing was written. "
-                    "Give max_error if more is near enough."
-                )
-            raise ValueError(f"model must {demand} Received: an error of {error:.2g} in {name!r}.")
-    return accuracy, findings
-
-
-def _numbers(arrays: list[np.ndarray]) -> np.ndarray:
-    """The arrays as one of float64, or of strings as they are."""
-    array = np.concatenate(arrays)
-    return array if array.dtype.kind in "OSU" else array.astype("float64")
+    elif not error <= bound:
+        demand = "load to the numbers it was saved with; nothing was written."
+        if bound:
+            demand = (
+                f"give the same numbers in {runtime}, within {bound:.2g}; nothing was written. Give "
+                "max_error if more is near enough."
+            )
+        raise ValueError(f"model must {demand} Received: an error of {error:.2g} in {name!r}.")
 
 
 def _live(signature: Signature) -> Callable[..., dict[str, Any]]:
@@ -156,11 +176,12 @@ def _running(runtime: str) -> Iterator[None]:
         ) from error
 
 
-def _allowed(trace: Trace, arrays: list[np.ndarray], dtypes: list[tf.DType]) -> float:
+def _allowed(trace: Trace, arrays: list[np.ndarray]) -> float:
     """`allowed` for the samplers of a model; images of unknown size have that of the samples."""
     sides = [side for array in arrays if array.ndim >= 4 for side in array.shape[1:-1]]
     size = max((traced.size or max(sides, default=0) for traced in trace.samplers), default=0)
-    return allowed(size, max(map(_epsilon, [*dtypes, *(t.dtype for t in trace.samplers)]), default=0.0))
+    outputs = trace.function.get_concrete_function().structured_outputs.values()
+    return allowed(size, max(_epsilon(tensor.dtype) for tensor in [*outputs, *trace.samplers]))
 
 
 def allowed(size: int, epsilon: float) -> float:

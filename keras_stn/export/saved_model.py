@@ -38,7 +38,7 @@ def export_saved_model(
         path: The folder to write; a SavedModel that is there is replaced.
         mode: The form of the samplers. `"gather"`: plain gathers, which run wherever TensorFlow does.
             `"xla"`: the form of training, with a hint to compile it: 6 ms instead of 32 for a call of
-            the loaded model at 8x224x224x3 (two CPU cores), after 0.03 s for each new size of a batch.
+            the loaded model at 8x224x224x3 (two CPU cores), after up to 0.2 s at a new batch size.
             TensorFlow passes over the hint where it was built without XLA; TensorFlow Serving must be
             started with `--xla_cpu_compilation_enabled=true` to compile on a CPU, and else refuses the
             first call.
