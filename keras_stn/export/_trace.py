@@ -126,11 +126,16 @@ def traced(signature: Signature, reader: Callable | None = None) -> Trace:
         return reader(images, points, interpolation, *fill)  # type: ignore[misc]
 
     function = tf.function(signature.call, input_signature=signature.specs, autograph=False)
-    with as_graphs(), sampler.replaced_by(noted) if reader else contextlib.nullcontext():
+    with as_graphs(), read_by(noted if reader else None):
         # A tf.function traces once to see whether it makes variables, and then once more for good.
         function.get_concrete_function()
         function.get_concrete_function()
     return Trace(signature, function, samplers)
+
+
+def read_by(reader: Callable | None) -> contextlib.AbstractContextManager:
+    """Within this context samplers are traced as `reader`."""
+    return sampler.replaced_by(reader) if reader else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -77,7 +77,8 @@ class _SavedModel(_pipeline.Format):
         _check_names(signature)
 
     def convert(self, trace: _trace.Trace, path: Path) -> Any:
-        save(trace, path)
+        with _trace.as_graphs(), _trace.read_by(self.reader):  # TensorFlow traces `serve` once more
+            save(trace, path, serve=True)
         return tf.saved_model.load(str(path))
 
     def check(self, file: Any) -> None:
@@ -95,10 +96,7 @@ class _SavedModel(_pipeline.Format):
             )
 
     def load(self, file: Any) -> _accuracy.Run:
-        # `file` is held on to: its variables live as long as it does.
-        return lambda inputs: file.signatures["serving_default"](
-            **{name: tf.convert_to_tensor(array) for name, array in inputs.items()}
-        )
+        return lambda inputs: file.serve(*map(tf.convert_to_tensor, inputs.values()))
 
     def describe(self, file: Any, run: Any, trace: _trace.Trace) -> _pipeline.Contents:
         return _pipeline.Contents(_ops(file))
@@ -115,11 +113,12 @@ def _ops(loaded: Any) -> list[str]:
     return [node.op for node in nodes]
 
 
-def save(trace: _trace.Trace, folder: Path) -> None:
-    """Write the function of `trace` as `serve` of a SavedModel."""
+def save(trace: _trace.Trace, folder: Path, serve: bool = False) -> None:
+    """Write the function of `trace` as a SavedModel: its signature, and if asked for as `serve`."""
     model, function = trace.signature.model, trace.function
     served = tf.Module()
-    served.serve = function
+    if serve:  # takes a second, for TensorFlow traces its gradient as well
+        served.serve = function
     served.weights = [variable.value for variable in model.variables]
     # The trace itself: given the function, TensorFlow would trace it anew.
     signatures = {"serving_default": function.get_concrete_function()}

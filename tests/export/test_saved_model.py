@@ -102,10 +102,14 @@ np.savez(file, served=served, to_images=to_images, to_params=to_params)
 
 
 def compiled(path):
-    """Whether the graph asks TensorFlow to compile a part of it by XLA."""
-    graph = tf.saved_model.load(str(path)).signatures["serving_default"].graph.as_graph_def()
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    return any(node.attr["_XlaCompile"].b for node in nodes)
+    """Whether the signature and `serve` ask TensorFlow to compile a part of them by XLA."""
+    loaded = tf.saved_model.load(str(path))
+    asked = []
+    for function in (loaded.signatures["serving_default"], *loaded.serve.concrete_functions):
+        graph = function.graph.as_graph_def()
+        inside = (node for function in graph.library.function for node in function.node_def)
+        asked.append(any(node.attr["_XlaCompile"].b for node in (*graph.node, *inside)))
+    return asked
 
 
 @pytest.mark.parametrize("mode", ["gather", "xla"])
@@ -114,7 +118,7 @@ def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path, mode):
     report = export.export_saved_model(model, tmp_path / "warp", mode=mode)
     assert report.max_error == 0
     assert report.format == {"gather": "SavedModel", "xla": "SavedModel xla"}[mode]
-    assert compiled(tmp_path / "warp") == (mode == "xla")
+    assert compiled(tmp_path / "warp") == [mode == "xla", mode == "xla"]
     feed = inputs(model, 3)
     np.savez(tmp_path / "arrays.npz", **feed)
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path / "warp"), str(tmp_path / "arrays.npz")]
