@@ -13,8 +13,8 @@ from keras_stn.export._files import PathLike
 
 # An array, one for each input, or one by the name of each.
 Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]
-# The same in steps, as a tf.data.Dataset or a function that returns an iterable; or an .npz file.
-Samples = Arrays | Iterable[Arrays] | Callable[[], Iterable[Arrays]] | PathLike
+# The same as an .npz file, or in steps: a dataset, or a function that returns an iterable.
+Samples = Arrays | PathLike | tf.data.Dataset | Callable[[], Iterable[Arrays]]
 
 
 def random_inputs(specs: tuple[tf.TensorSpec, ...], batch: int = 3) -> list[np.ndarray]:
