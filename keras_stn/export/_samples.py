@@ -1,7 +1,7 @@
 """Examples for the inputs of a model: random ones, and those that callers give in many forms."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ from keras_stn.export._files import PathLike
 
 # An array, one for each input, or one by the name of each.
 Arrays = npt.ArrayLike | Mapping[str, npt.ArrayLike]
-# The same as an .npz file, or in steps: a dataset, or a function that returns an iterable.
-Samples = Arrays | PathLike | tf.data.Dataset | Callable[[], Iterable[Arrays]]
+# The same as an .npz file, or in steps: a dataset, an iterator or a function that returns an iterable.
+Samples = Arrays | PathLike | Iterable[Arrays] | Callable[[], Iterable[Arrays]]
 
 
 def random_inputs(specs: tuple[tf.TensorSpec, ...], batch: int = 3) -> list[np.ndarray]:
@@ -61,7 +61,7 @@ def read(
         return random_inputs(specs)
     if isinstance(samples, (str, os.PathLike)):
         samples = _of_npz(samples, [spec.name for spec in specs], argument)
-    if callable(samples) or isinstance(samples, tf.data.Dataset):
+    if callable(samples) or isinstance(samples, (tf.data.Dataset, Iterator)):
         steps: Any = samples() if callable(samples) else samples
         examples = [read(step, specs, argument) for step in steps]
         if not examples:

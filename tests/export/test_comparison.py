@@ -83,6 +83,7 @@ def test_samples_may_be_arrays_a_file_a_dataset_or_a_function(tmp_path):
         "file": tmp_path / "both.npz",
         "its name": str(tmp_path / "both.npz"),
         "dataset": tf.data.Dataset.from_tensor_slices(by_name).batch(2),
+        "iterator": iter([by_name]),
         "function": lambda: ([array[i : i + 1] for array in arrays] for i in range(5)),
     }
     for name, form in forms.items():
