@@ -108,11 +108,6 @@ def export_tflite(
         raise ValueError(
             f"max_error must be None with quantization; give min_psnr. Received: {max_error=}."
         )
-    if quantization == "int8" and representative_dataset is None:
-        raise ValueError(
-            'representative_dataset must be given for quantization="int8": a hundred images or so, '
-            "as the model will see them. Received: representative_dataset=None."
-        )
     if quantization is not None and min_psnr is None:
         min_psnr = _MIN_PSNR[quantization]
     return _pipeline.export(
@@ -147,6 +142,11 @@ class _TFLite(_pipeline.Format):
                     'model must have inputs of known size for target="gpu". '
                     f"Received: {spec.name!r} of shape {tuple(spec.shape)}."
                 )
+        if self._quantization == "int8" and self._dataset is None:
+            raise ValueError(
+                'representative_dataset must be given for quantization="int8": a hundred images or so, '
+                "as the model will see them. Received: representative_dataset=None."
+            )
         if self._dataset is not None:
             self._calibration = _samples.read(self._dataset, signature.specs, "representative_dataset")
 
