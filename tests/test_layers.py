@@ -107,7 +107,7 @@ def test_labels_that_a_layer_cannot_take_are_told_how_to_be_warped():
     with pytest.raises(ValueError, match=r'read labels by interpolation="nearest"; cast and scale pic'):
         Warp("affine")([labels, params])
     for layer in (SpatialTransformer(), Localization()):
-        with pytest.raises(ValueError, match=r'interpolation="nearest"\)\(\[labels, params\]\)'):
+        with pytest.raises(ValueError, match=r'interpolation="nearest"\)\(labels, params\)'):
             layer(labels)
     with pytest.raises(ValueError, match="fill_value must be what images of uint8 can hold, 0 to 255"):
         Warp("affine", interpolation="nearest", fill_value=300)([labels.astype("uint8"), params])
