@@ -76,7 +76,7 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
 
     Raises:
         ValueError: if `path` is no TFLite file, or `runtimes` none of the above.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn
@@ -108,7 +108,7 @@ def min_runtime(path: Any) -> str:
 
     Raises:
         ValueError: if `path` is no TFLite file.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn
