@@ -13,6 +13,7 @@ import sys
 import tarfile
 
 import pytest
+import yaml
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_stn"
@@ -304,3 +305,16 @@ def test_extras_are_named_where_people_look_for_them():
     said = "".join(page.read_text() for page in pages)
     for extra in EXTRAS:
         assert re.search(rf"\[(\w+,)*{extra}(,\w+)*\]", said), extra
+
+
+def test_yaml_files_parse():
+    paths = [ROOT / ".pre-commit-config.yaml", ROOT / "CITATION.cff", *ROOT.glob(".github/**/*.yml")]
+    assert len(paths) > 2
+    for path in paths:
+        assert isinstance(yaml.safe_load(path.read_text()), dict), path
+
+
+def test_workflows_have_jobs_with_steps():
+    for path in ROOT.glob(".github/workflows/*.yml"):
+        jobs = yaml.safe_load(path.read_text())["jobs"]
+        assert all(job["steps"] for job in jobs.values()), path
