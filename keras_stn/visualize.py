@@ -110,7 +110,7 @@ def plot_warps(
         `figure.savefig(path)` writes it, a notebook shows it.
 
     Raises:
-        ImportError: if matplotlib is missing: `pip install "keras-stn[demo]"`.
+        ImportError: if matplotlib is missing, which the extra `demo` brings.
         ValueError: if an argument is none of the above.
 
     Example:

@@ -117,7 +117,7 @@ def test_missing_matplotlib_is_told_before_any_training(npz, tmp_path, monkeypat
     )
     assert cli.main(["demo", "--data", npz, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert 'matplotlib: pip install "keras-stn[demo]"' in line
+    assert 'matplotlib: pip install matplotlib, or "keras-stn[demo]" for all' in line
 
 
 def test_the_command_prints_its_version_and_nothing_else_without_the_demo_extra():

@@ -35,7 +35,7 @@ def obstacle(images: Tensor) -> str | None:
         return f"{images.dtype.name} images"
     graph, functions = tf.compat.v1.get_default_graph(), 0
     while hasattr(graph, "outer_graph"):
-        functions += type(graph) is tf.__internal__.FuncGraph  # not those of branches and loops
+        functions += type(graph).__name__ == "FuncGraph"  # not those of branches and loops
         graph = graph.outer_graph
     return "inside a tf.function" if functions > 1 else None
 

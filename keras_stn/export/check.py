@@ -50,7 +50,7 @@ def check_tflite(path: PathLike, runtimes: str | Iterable[str] = RUNTIMES) -> li
 
     Raises:
         ValueError: if `path` is no TFLite file, or `runtimes` none of the above.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn
@@ -81,7 +81,7 @@ def min_runtime(path: PathLike) -> str:
 
     Raises:
         ValueError: if `path` is no TFLite file.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn

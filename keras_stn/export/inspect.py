@@ -26,7 +26,7 @@ def inspect_tflite(path: PathLike) -> Group:
 
     Raises:
         ValueError: if it is no TFLite file.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn, rich

@@ -79,7 +79,7 @@ def export_onnx(
     Raises:
         ValueError: if the model cannot be written as ONNX, the file would differ from Keras by more than
             `max_error`, or an argument is none of the above.
-        ImportError: if onnx, onnxruntime or tf2onnx is missing: `pip install "keras-stn[export]"`.
+        ImportError: if onnx, onnxruntime or tf2onnx is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn

@@ -86,8 +86,8 @@ def export_tflite(
     Raises:
         ValueError: if the model cannot be written with builtin ops, the file would differ from Keras by
             more than is allowed, or an argument is none of the above. No file is written then.
-        ImportError: if ai-edge-litert (or, for "float16" and "int8", ai-edge-quantizer) is missing:
-            `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert (or, for "float16" and "int8", ai-edge-quantizer) is missing,
+            which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn

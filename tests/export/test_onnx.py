@@ -416,5 +416,7 @@ def test_invalid_model_and_path(tmp_path):
 
 def test_missing_extra_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else True)
-    with pytest.raises(ImportError, match=r'needs tf2onnx: pip install "keras-stn\[export\]"'):
+    with pytest.raises(
+        ImportError, match=r'needs tf2onnx: pip install tf2onnx, or "keras-stn\[export\]"'
+    ):
         export.export_onnx(warp(), tmp_path / "warp.onnx")

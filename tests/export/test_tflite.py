@@ -452,7 +452,9 @@ def test_invalid_model_and_path(tmp_path):
 )
 def test_missing_extra_names_the_command(tmp_path, monkeypatch, missing, arguments):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else True)
-    with pytest.raises(ImportError, match=rf'needs {missing}: pip install "keras-stn\[export\]"'):
+    with pytest.raises(
+        ImportError, match=rf'{missing}: pip install {missing}, or "keras-stn\[export\]"'
+    ):
         export.export_tflite(warp(), tmp_path / "warp.tflite", **arguments)
     if missing == "ai_edge_litert":
         with pytest.raises(ImportError, match=r"keras-stn\[export\]"):
