@@ -163,12 +163,8 @@ def test_fill_value_is_checked_in_each_call():
 
 @pytest.mark.parametrize(
     ("function", "maps", "value"),
-    [
-        (ops.grid_sample, "grid", GRID),
-        (ops.warp, "params", PARAMS),
-        (keras_stn.Warp(), "params", PARAMS),
-    ],
-    ids=["grid_sample", "warp", "Warp"],
+    [(ops.grid_sample, "grid", GRID), (ops.warp, "params", PARAMS)],
+    ids=["grid_sample", "warp"],
 )
 def test_readings_need_to_know_how_many_axes_there_are(function, maps, value):
     for unknown, specs in (
@@ -176,7 +172,7 @@ def test_readings_need_to_know_how_many_axes_there_are(function, maps, value):
         (maps, [tf.TensorSpec(IMAGES.shape), tf.TensorSpec(None)]),
     ):
         traced = tf.function(lambda *x: function(*x), input_signature=specs, autograph=False)
-        with pytest.raises(ValueError, match=f"{unknown} must have shape .*: sizes may be unknown|ndim"):
+        with pytest.raises(ValueError, match=f"{unknown} must have shape .*: sizes may be unknown"):
             traced(IMAGES, value)
 
 
