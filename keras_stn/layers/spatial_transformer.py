@@ -138,10 +138,10 @@ class SpatialTransformer(keras.layers.Layer):
     def localize(self, images: Tensor, training: bool | None = None) -> Tensor:
         """The params of `images`: the first half of what the layer does.
 
-        For who needs more than one warped image of one localization: several glimpses of an image,
-        rounds that look again at what they have warped, labels that move with their images. Of the
-        symbolic tensors of a Functional model it makes `localization` a layer of the model, with the
-        weights that this layer has.
+        Use it where one localization serves more than one warp: several glimpses of an image, rounds
+        that look again at what they have warped, labels that move with their images. On the symbolic
+        tensors of a Functional model it makes `localization` a layer of the model, with the weights of
+        this layer.
 
         Args:
             images: As the layer takes them.
