@@ -3,7 +3,7 @@
     python examples/own_model.py                     about a minute on two cores
     python examples/own_model.py --smoke --out /tmp  a few seconds
 
-Needs the extra `demo` for the digits: pip install "keras-stn[demo]".
+Needs the extra `demo` for the digits: pip install -e ".[demo]".
 """
 
 import argparse

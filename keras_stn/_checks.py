@@ -314,8 +314,10 @@ def require(what: str, extra: str, *packages: str) -> None:
     """Raise an ImportError that says what to install, unless all `packages` are there."""
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
+        # The packages by name: that works in a checkout too, which no index knows.
         raise ImportError(
-            f'{what} needs {" and ".join(missing)}: pip install "keras-stn[{extra}]" brings all it needs'
+            f"{what} needs {' and '.join(missing)}: pip install {' '.join(missing)}, "
+            f'or "keras-stn[{extra}]" for all that the extra brings'
         )
 
 

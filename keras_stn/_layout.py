@@ -1,4 +1,4 @@
-"""Data formats: everything inside is channels_last, and layers convert at their door."""
+"""Data formats: everything inside is channels_last, and layers and functions convert at their door."""
 
 from typing import Any
 
@@ -10,10 +10,23 @@ from keras_stn import _checks
 Shape = tuple[int | None, ...]
 
 
+# The axes of images, as errors name them.
+_AXES = {
+    "channels_last": "(batch, H, W, channels)",
+    "channels_first": "(batch, channels, H, W)",
+}
+
+
 def data_format(value: str | None) -> str:
+    """`value`, checked; Keras' setting where it is None."""
     if value is None:
         return keras.config.image_data_format()
-    return _checks.one_of("data_format", value, ("channels_last", "channels_first"))
+    return _checks.one_of("data_format", value, _AXES)
+
+
+def axes(data_format: str) -> str:
+    """The axes of images, in words."""
+    return _AXES[data_format]
 
 
 def to_channels_last(images: Any, data_format: str) -> Any:

@@ -67,7 +67,7 @@ def _configs_in(value: Any) -> Iterator[dict]:
             yield from _configs_in(item)
 
 
-def part(argument: str, config: Any, kind: type) -> Any:
+def deserialized(argument: str, config: Any, kind: type) -> Any:
     """The object of a serialized part; raises where the config is damaged."""
     if not isinstance(config, dict):
         return config

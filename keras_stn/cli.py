@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from keras_stn import _checks, _quiet, benchmark, demo, export
 from keras_stn._version import __version__
-from keras_stn.export import samples, tflite
+from keras_stn.export import onnx, saved_model, tflite
 from keras_stn.export.inspect import inspect_tflite
 
 
@@ -73,13 +73,15 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 # What --to takes: the exporter, and which of the command's options it has.
 _EXPORTERS: dict[str, tuple[Callable, set[str]]] = {
-    "saved_model": (export.export_saved_model, set()),
+    "saved_model": (export.export_saved_model, {"mode"}),
     "tflite": (
         export.export_tflite,
-        {"quantization", "representative_dataset", "batch_size", "target"},
+        {"quantization", "representative_dataset", "batch_size", "target", "measure_latency"},
     ),
-    "onnx": (export.export_onnx, {"batch_size", "mode"}),
+    "onnx": (export.export_onnx, {"batch_size", "mode", "measure_latency"}),
 }
+
+_FLAGS = {"quantization": "--quantize", "batch_size": "--batch-size", "measure_latency": "--no-latency"}
 
 
 def _add_export(commands) -> None:
@@ -112,7 +114,17 @@ def _add_export(commands) -> None:
     parser.add_argument("--target", choices=tflite.TARGETS, help="of TFLite; default: cpu")
     parser.add_argument("--batch-size", type=_positive, help="default: any")
     parser.add_argument(
-        "--mode", choices=("grid_sample", "gather"), help="of ONNX; default: grid_sample"
+        "--mode",
+        choices=sorted({*onnx.MODES, *saved_model.MODES}),
+        help="the form of the sampler: of ONNX grid_sample (default) or gather, of a SavedModel gather "
+        "(default) or xla",
+    )
+    parser.add_argument(
+        "--no-latency",
+        dest="measure_latency",
+        action="store_const",
+        const=False,
+        help="leave out the time of a run, which takes 0.3 s to measure",
     )
     parser.set_defaults(run=_export)
 
@@ -122,20 +134,19 @@ def _export(arguments: argparse.Namespace) -> int:
     exporter, takes = _EXPORTERS[arguments.to]
     given = {
         name: getattr(arguments, name)
-        for name in ("quantization", "target", "batch_size", "mode")
+        for name in ("quantization", "target", "batch_size", "mode", "measure_latency")
         if getattr(arguments, name) is not None
     }
     try:
         if set(given) - takes:
-            flags = {"quantization": "--quantize", "batch_size": "--batch-size"}
-            odd = ", ".join(flags.get(name, f"--{name}") for name in sorted(set(given) - takes))
-            raise ValueError(f"--to {arguments.to} must come without {odd}.")
+            extra = ", ".join(_FLAGS.get(name, f"--{name}") for name in sorted(set(given) - takes))
+            raise ValueError(f"--to {arguments.to} must come without {extra}.")
         if arguments.output.exists() and arguments.output.samefile(arguments.model):
             raise ValueError("--output must be another file than the model.")
         with console.status(f"reading {escape(str(arguments.model))}"), _quiet.no_stderr():
             model = _load(arguments.model, arguments.modules)
         if arguments.data is not None:
-            given["samples"] = samples.load(arguments.data, model)
+            given["samples"] = arguments.data
         if arguments.quantization == "int8":
             given["representative_dataset"] = given.get("samples")
         with console.status(f"writing {escape(str(arguments.output))}"), _quiet.no_stderr():

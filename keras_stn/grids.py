@@ -73,6 +73,16 @@ class Points:
             sizes.append(size)
         return tuple(sizes)
 
+    @property
+    def separable(self) -> bool:
+        """Whether x hangs on the column alone, y on the row, and so on."""
+        return all(
+            axis.shape[dimension] == 1
+            for number, axis in enumerate(self.axes)
+            for dimension in range(1, self.ndim + 1)
+            if dimension != self.ndim - number
+        )
+
     def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
         """`function` of every coordinate."""
         axes = tuple(map(function, self.axes))
@@ -177,7 +187,7 @@ def _broadcasting(axes: list[Tensor]) -> list[Tensor]:
 
 
 def rows(theta: Tensor) -> list[list[Tensor]]:
-    """The entries of theta (batch, n, n + 1), row by row: (batch, 1, ...) each, to broadcast with axes."""
+    """The entries of theta (batch, n, n + 1), row by row, each (batch, 1, ...) as axes are."""
     ndim = theta.shape[1]
     flat = tf.reshape(theta, (-1, ndim * (ndim + 1), *[1] * (ndim - 1)))
     entries = tf.split(flat, ndim * (ndim + 1), axis=1)
@@ -200,6 +210,17 @@ def combination(slopes: Sequence[Tensor], axes: Sequence[Tensor], offset: Tensor
     return total
 
 
+def matrix_map(theta: Tensor, axes: Sequence[Tensor]) -> list[Tensor]:
+    """theta @ (x, y[, z], 1) of `axes`, which broadcast: theta (batch, n, n + 1)."""
+    return [combination(slopes, axes, offset) for *slopes, offset in rows(theta)]
+
+
+def matrix_grid(theta: Tensor, output_size: Sequence[Size], align_corners: bool) -> Tensor:
+    """The normalised sampling grid (batch, [d,] h, w, n) of `theta` (batch, n, n + 1)."""
+    axes = target_axes(output_size, align_corners, theta.dtype)
+    return tf.stack(matrix_map(theta, axes), axis=-1)
+
+
 def matrix_points(
     theta: Tensor,
     source_size: Sequence[Size],
@@ -217,7 +238,9 @@ def matrix_points(
     along = _along_in_float16 if _float16.get() else _along
     coordinates = []
     for number, (*slopes, offset) in enumerate(rows(theta * scale)):
-        of_axes = (slopes[number : number + 1], axes[number : number + 1]) if axis_aligned else (slopes, axes)
+        of_axes = (
+            (slopes[number : number + 1], axes[number : number + 1]) if axis_aligned else (slopes, axes)
+        )
         coordinates.append(along(*of_axes, offset, first[number]))
     if not _float16.get():
         return Points(tuple(coordinates))
@@ -232,8 +255,9 @@ def _along(slopes: Sequence[Tensor], axes: Sequence[Tensor], offset: Tensor, fir
 
 def _along_in_float16(slopes, axes, offset, first) -> tuple[Tensor, Tensor]:
     """`_along` as (whole, rest), with what takes many bits done on the axes alone."""
-    whole, rest = tf.floor(offset) + tf.floor(-first), (offset - tf.floor(offset)) + (
-        -first - tf.floor(-first)
+    whole, rest = (
+        tf.floor(offset) + tf.floor(-first),
+        (offset - tf.floor(offset)) + (-first - tf.floor(-first)),
     )
     for slope, axis in reversed(list(zip(slopes, axes, strict=True))):
         more_whole, more_rest = _product(slope, axis)
@@ -291,9 +315,7 @@ def vector(entries: list[Any], dtype: tf.DType) -> Tensor:
     return tf.stack([tf.convert_to_tensor(entry, dtype) for entry in entries])
 
 
-def to_pixels(
-    axes: Sequence[Tensor], source_size: Sequence[Size], align_corners: bool
-) -> Points:
+def to_pixels(axes: Sequence[Tensor], source_size: Sequence[Size], align_corners: bool) -> Points:
     """The points of normalised coordinates x, y[, z]."""
     coordinates = []
     for axis, size in zip(axes, reversed(source_size), strict=True):

@@ -110,7 +110,7 @@ def plot_warps(
         `figure.savefig(path)` writes it, a notebook shows it.
 
     Raises:
-        ImportError: if matplotlib is missing: `pip install "keras-stn[demo]"`.
+        ImportError: if matplotlib is missing, which the extra `demo` brings.
         ValueError: if an argument is none of the above.
 
     Example:
@@ -129,7 +129,7 @@ def plot_warps(
     _checks.floating("images", images.dtype)
     _check_titles(titles, images.shape[0])
     warp, params = _warp_and_params(images, transformer, params)
-    outputs = _pictures(warp([images, params]), warp.data_format)
+    outputs = _pictures(warp(images, params), warp.data_format)
     inputs = _pictures(images, warp.data_format)
     outlines = sampling_quadrilateral(
         warp.transform, params, inputs.shape[1:3], outputs.shape[1:3], warp.align_corners, 16
@@ -154,7 +154,7 @@ def plot_warps(
 def _warp_and_params(images, transformer, params):
     if isinstance(transformer, SpatialTransformer):
         warp = transformer.warp
-        params = transformer.localization(images) if params is None else params
+        params = transformer.localize(images) if params is None else params
     elif isinstance(transformer, Warp) and params is not None:
         warp = transformer
     else:

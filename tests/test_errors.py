@@ -14,6 +14,7 @@ from keras_stn import ops, transforms
 IMAGES = np.zeros((2, 5, 8, 3), "float32")
 GRID = np.zeros((2, 4, 6, 2), "float32")
 THETA = np.zeros((2, 2, 3), "float32")
+PARAMS = THETA.reshape(2, 6)
 LAYERS = (keras_stn.SpatialTransformer, keras_stn.Warp)
 
 
@@ -24,6 +25,7 @@ def raises(text):
 def takes_mode(argument):
     """Everything that has the argument, as functions of its value."""
     yield lambda value: ops.grid_sample(IMAGES, GRID, **{argument: value})
+    yield lambda value: ops.warp(IMAGES, PARAMS, **{argument: value})
     for layer in LAYERS:
         yield lambda value, layer=layer: layer(**{argument: value})
 
@@ -71,6 +73,7 @@ def test_output_size_is_two_positive_integers(value):
         lambda: ops.affine_grid(THETA, value),
         lambda: transforms.Affine().grid(np.zeros((1, 6)), value),
         lambda: transforms.Transform.grid(transforms.Affine(), np.zeros((1, 6)), value),
+        lambda: ops.warp(IMAGES, PARAMS, output_size=value),
         lambda: keras_stn.Warp(output_size=value),
         lambda: keras_stn.SpatialTransformer(output_size=value),
     ):
@@ -100,6 +103,7 @@ def test_fill_value_has_one_number_for_each_channel():
     )
     functions = (
         lambda: ops.grid_sample(IMAGES, GRID, fill_value=(0, 1)),
+        lambda: ops.warp(IMAGES, PARAMS, fill_value=(0, 1)),
         lambda: keras_stn.Warp("rotation", fill_value=(0, 1))([IMAGES, np.zeros((2, 1))]),
         lambda: keras_stn.SpatialTransformer(fill_value=(0, 1))(IMAGES),
         lambda: keras_stn.SpatialTransformer(fill_value=(0, 1))(keras.Input((5, 8, 3))),
@@ -157,14 +161,19 @@ def test_fill_value_is_checked_in_each_call():
         layer([IMAGES[..., :1], np.zeros((2, 1))])
 
 
-def test_grid_sample_needs_to_know_how_many_axes_there_are():
+@pytest.mark.parametrize(
+    ("function", "maps", "value"),
+    [(ops.grid_sample, "grid", GRID), (ops.warp, "params", PARAMS)],
+    ids=["grid_sample", "warp"],
+)
+def test_readings_need_to_know_how_many_axes_there_are(function, maps, value):
     for unknown, specs in (
-        ("images", [tf.TensorSpec(None), tf.TensorSpec(GRID.shape)]),
-        ("grid", [tf.TensorSpec(IMAGES.shape), tf.TensorSpec(None)]),
+        ("images", [tf.TensorSpec(None), tf.TensorSpec(value.shape)]),
+        (maps, [tf.TensorSpec(IMAGES.shape), tf.TensorSpec(None)]),
     ):
-        function = tf.function(ops.grid_sample, input_signature=specs, autograph=False)
-        with pytest.raises(ValueError, match=f"^{unknown} must have shape .*: sizes may be unknown"):
-            function(IMAGES, GRID)
+        traced = tf.function(lambda *x: function(*x), input_signature=specs, autograph=False)
+        with pytest.raises(ValueError, match=f"{unknown} must have shape .*: sizes may be unknown"):
+            traced(IMAGES, value)
 
 
 @pytest.mark.parametrize("count", [0, 3])
@@ -233,10 +242,45 @@ def test_layers_check_ranks_and_the_number_of_params():
         keras_stn.Localization()(keras.Input((5, 8, 3, 1)))
     with pytest.raises(ValueError, match="expected ndim=4, found ndim=2"):
         keras_stn.Warp()([np.zeros((2, 6), "float32"), IMAGES])
-    with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 6"):
-        keras_stn.Warp("affine")([IMAGES, np.zeros((2, 4), "float32")])
-    with pytest.raises(ValueError, match="expects 2 input"):
-        keras_stn.Warp()(IMAGES)
+    for function in (keras_stn.Warp("affine"), ops.warp):
+        for params in (np.zeros((2, 4), "float32"), keras.Input((4,))):
+            text = (
+                r"^params must have shape \(batch of images, 6\)\. Received: params\.shape=\(.*, 4\)\.$"
+            )
+            with pytest.raises(ValueError, match=text):
+                function(IMAGES, params)
+    with raises("images must have shape (batch, channels, H, W). Received: images.shape=(2, 5, 8)."):
+        keras_stn.SpatialTransformer(data_format="channels_first").localize(IMAGES[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "came"),
+    [
+        (({"images": IMAGES, "params": PARAMS},), r"a dictionary of \['images', 'params'\]"),
+        (({"images": IMAGES}, PARAMS), r"\[{'images': array.*"),
+        ((IMAGES,), "array.*"),
+        ((keras.KerasTensor(IMAGES.shape),), "<KerasTensor.*"),
+        (([IMAGES, PARAMS, PARAMS],), r"\[array.*"),
+        (([IMAGES, PARAMS], PARAMS), r"\[\[array.*"),
+        (([],), r"\[\]"),
+    ],
+    ids=[
+        "dictionary",
+        "dictionary_of_images",
+        "images",
+        "symbol",
+        "three",
+        "pair_and_params",
+        "nothing",
+    ],
+)
+def test_a_warp_that_is_called_on_something_else_says_what_to_call_it_on(inputs, came):
+    text = (
+        r"^A Warp must be called on images and params: warp\(images, params\) or "
+        rf"warp\(\[images, params\]\)\. Received: {came}\.$"
+    )
+    with pytest.raises(ValueError, match=text):
+        keras_stn.Warp()(*inputs)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "bool"])

@@ -1,11 +1,13 @@
-"""`ops.grid_sample` and `ops.affine_grid` against oracles that share no code with them."""
+"""`ops.grid_sample`, `ops.affine_grid` and `ops.warp` against oracles that share no code with them."""
 
+import itertools
 import pathlib
 
 import keras
 import numpy as np
 import pytest
 
+import keras_stn
 import oracles
 from golden import make_torch
 from keras_stn import ops
@@ -163,3 +165,179 @@ def test_functional_models_hold_and_save_the_ops(tmp_path):
     )
     assert np.array_equal(model(values), direct)
     assert np.array_equal(keras.models.load_model(tmp_path / "m.keras")(values), direct)
+
+
+# --- warp -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("fill_mode", FILL_MODES)
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_warp_reads_the_extended_image_at_the_points_of_eq_1(
+    interpolation, fill_mode, align_corners, dtype
+):
+    images, _ = images_and_grid(dtype)
+    # No point is nearer than 0.02 pixels to halfway between two, where rounding decides for nearest.
+    params = np.array([[1.16, -0.35, 0.36, 0.31, 0.95, -0.24], [0.5, 0.3, -0.62, -0.39, 1.2, 0.03]])
+    params = params.astype(dtype)
+    grid = oracles.affine_points(params.reshape(2, 2, 3), (6, 4), align_corners)
+    arguments = interpolation, fill_mode, COLOUR, align_corners
+    expected = oracles.extended_sample(images, grid, *arguments)
+    warped = ops.warp(images, params, "affine", (6, 4), *arguments)
+    assert max_error(warped, expected) <= ATOL[dtype]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_warp_matches_golden_vectors_of_torch(dtype):
+    images, _, theta = make_torch.inputs(dtype)
+    for interpolation, fill_mode, align_corners in oracles.torch_combinations():
+        arguments = interpolation, fill_mode, 0.0, align_corners
+        warped = ops.warp(images, theta.reshape(-1, 6), "affine", make_torch.OUTPUT_SIZE, *arguments)
+        expected = GOLDEN[f"affine-{interpolation}-{fill_mode}-{align_corners}-{dtype}"]
+        errors = np.abs(np.asarray(warped, "float64") - expected)
+        if interpolation == "nearest":
+            # PyTorch's grid is rounded, and of a point halfway between two pixels that decides.
+            points = oracles.affine_points(theta, make_torch.OUTPUT_SIZE, align_corners)
+            errors = errors[~halfway(points, images.shape[1:3], align_corners)]
+        assert errors.max() <= ATOL[dtype], arguments
+
+
+def halfway(points, image_size, align_corners):
+    """Which points (B, h, w, 2) are halfway between two pixels, in x or in y."""
+    size = np.array(image_size[::-1])
+    pixels = (points * (size - 1 if align_corners else size) + size - 1) / 2
+    return np.any(np.abs(pixels - np.floor(pixels) - 0.5) < 1e-6, axis=-1)
+
+
+@pytest.mark.parametrize("name", ["translation", "rotation", "affine"])
+def test_warp_is_the_layer_bit_for_bit(name):
+    images, _ = images_and_grid("float32")
+    identity = np.float32(keras_stn.transforms.get(name).identity_params)
+    params = np.float32([identity + 0.17, identity - 0.11])
+    arguments = {"output_size": (6, 4), "fill_mode": "mirror", "align_corners": True}
+    expected = keras_stn.Warp(name, **arguments)([images, params])
+    assert np.array_equal(ops.warp(images, params, name, **arguments), expected)
+    assert np.array_equal(
+        ops.warp(images, params, keras_stn.transforms.get(name), **arguments), expected
+    )
+
+
+def test_a_functional_model_holds_saves_and_exports_a_warp(tmp_path):
+    images, params = keras.Input((5, 8, 3), name="images"), keras.Input((4,), name="params")
+    family = keras_stn.transforms.Similarity(aspect_ratio=8 / 5)
+    warped = ops.warp(images, params, family, (6, 4), "bicubic", "constant", np.array(COLOUR), True)
+    assert warped.shape == (None, 6, 4, 3)
+    model = keras.Model([images, params], warped)
+    model.save(tmp_path / "m.keras")
+    values = images_and_grid("float32")[0], np.float32([[0.9, 0.2, 0.1, -0.1], [1.1, -0.3, 0, 0.2]])
+    direct = ops.warp(*values, family, (6, 4), "bicubic", "constant", COLOUR, True)
+    assert np.array_equal(model(values), direct)
+    assert np.array_equal(keras.models.load_model(tmp_path / "m.keras")(values), direct)
+    report = keras_stn.export_saved_model(model, tmp_path / "m")
+    assert report.max_error == 0
+
+
+# --- Sizes ------------------------------------------------------------------------------------------
+
+# A float32 coordinate in pixels is known to half of 2^-23 of itself. A grid's is rounded three times, in
+# the grid, in the product with the size and in the sum, and so are those of a warp by other params than
+# the exact ones: 1.5 * 2^-23 = 1.8e-7 of the longer side. Of noise in [0, 1] that is a value's error
+# along one axis, and seldom that of both at once. Measured at 33x33, 224x320 and 1024x1024: bilinear
+# 2.3e-6, 3.4e-5, 1.3e-4, bicubic 3.1e-6, 3.9e-5, 1.5e-4 (PyTorch in float32: 2.8e-6, 4.3e-5, 1.6e-4).
+OF_THE_LONGER_SIDE = 2e-7
+SIZES = pytest.mark.parametrize("size", [(33, 33), (224, 320), (1024, 1024)])
+
+
+def noise(size):
+    return np.random.default_rng(3).random((1, *size, 1), "float32")
+
+
+@SIZES
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_the_identity_and_flips_of_warp_are_exact_where_a_grid_has_rounded(align_corners, size):
+    images = noise(size)
+    for x, y in itertools.product((1, -1), repeat=2):
+        theta = np.float32([[[x, 0, 0], [0, y, 0]]])
+        expected = images[:, ::y, ::x]
+        warped = ops.warp(images, theta.reshape(1, 6), align_corners=align_corners)
+        assert np.array_equal(warped, expected)
+        grid = ops.affine_grid(theta, size, align_corners)
+        # Measured: 0 at 33 and 1024, 7.4e-6 at 224x320, which are 2.3e-8 of the longer side.
+        sampled = ops.grid_sample(images, grid, align_corners=align_corners)
+        assert max_error(sampled, expected) <= 5e-8 * max(size)
+
+
+@SIZES
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("fill_mode", ["constant", "wrap"])
+def test_noise_is_read_as_scipy_reads_it_at_every_size(fill_mode, align_corners, size):
+    images = noise(size)
+    grid = np.random.default_rng(4).uniform(-1.3, 1.3, (1, *size, 2)).astype("float32")
+    arguments = "bilinear", fill_mode, 0.5, align_corners
+    expected = oracles.scipy_sample(images, grid, *arguments)
+    assert max_error(ops.grid_sample(images, grid, *arguments), expected) <= OF_THE_LONGER_SIDE * max(
+        size
+    )
+
+
+@SIZES
+def test_noise_is_read_as_torch_reads_it_in_float64_at_every_size(size):
+    pytest.importorskip("torch", reason="PyTorch is an oracle only; CI installs it")
+    images = noise(size)
+    rng = np.random.default_rng(4)
+    grid = rng.uniform(-1.3, 1.3, (1, *size, 2)).astype("float32")
+    theta = (np.eye(2, 3) + rng.uniform(-0.3, 0.3, (1, 2, 3))).astype("float32")
+    bound = OF_THE_LONGER_SIDE * max(size)
+    for interpolation, fill_mode, align_corners in oracles.torch_combinations():
+        if interpolation == "nearest":
+            continue  # at a tie, which of two pixels is read hangs on the last bit
+        torch = [
+            images.astype("float64"),
+            grid.astype("float64"),
+            interpolation,
+            fill_mode,
+            align_corners,
+        ]
+        arguments = interpolation, fill_mode, 0.0, align_corners
+        expected = oracles.torch_sample(*torch)
+        assert max_error(ops.grid_sample(images, grid, *arguments), expected) <= bound
+        torch[1] = oracles.torch_affine_grid(theta.astype("float64"), size, align_corners)
+        expected = oracles.torch_sample(*torch)
+        warped = ops.warp(images, theta.reshape(1, 6), "affine", None, *arguments)
+        assert max_error(warped, expected) <= bound
+
+
+# --- Data formats -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by_setting", [True, False])
+def test_functions_read_channels_first_as_channels_last_transposed(by_setting, tmp_path):
+    images, grid = images_and_grid("float32")
+    params = np.float32([[0.9, 0.2, 0.1], [1.1, -0.3, 0]])
+    calls = [
+        lambda x, **kwargs: ops.grid_sample(x, grid, fill_value=COLOUR, **kwargs),
+        lambda x, **kwargs: ops.warp(x, params, "attention", (6, 4), fill_value=COLOUR, **kwargs),
+    ]
+    expected = [call(images).numpy().transpose(0, 3, 1, 2) for call in calls]
+    first = images.transpose(0, 3, 1, 2)
+    if by_setting:
+        keras.config.set_image_data_format("channels_first")
+    kwargs = {} if by_setting else {"data_format": "channels_first"}
+    for call, want in zip(calls, expected, strict=True):
+        assert np.array_equal(call(first, **kwargs), want)
+        symbol = keras.Input(batch_shape=first.shape)
+        model = keras.Model(symbol, call(symbol, **kwargs))
+        assert model.output.shape == want.shape
+        model.save(tmp_path / "m.keras")
+        keras.config.set_image_data_format("channels_last")  # a model keeps the format it was made with
+        assert np.array_equal(keras.models.load_model(tmp_path / "m.keras")(first), want)
+        if by_setting:
+            keras.config.set_image_data_format("channels_first")
+
+
+def test_channels_last_is_read_under_a_setting_of_channels_first_where_it_is_named():
+    images, grid = images_and_grid("float32")
+    expected = ops.grid_sample(images, grid)
+    keras.config.set_image_data_format("channels_first")
+    assert np.array_equal(ops.grid_sample(images, grid, data_format="channels_last"), expected)

@@ -120,14 +120,20 @@ SAMPLING = {
     "fill_value": 0.0,
     "align_corners": False,
 }
-WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, "data_format": "channels_last"}
+FORMAT = {"data_format": "channels_last"}
+WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, **FORMAT}
 
 USES = {
-    "grid_sample": Use(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING}),
+    "grid_sample": Use(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING, **FORMAT}),
     "affine_grid": Use(ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}),
     "Warp": Use(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
     "Warp.call": Use(
         lambda images, params: keras_stn.Warp()([images, params]),
+        {"images": IMAGES, "params": PARAMS},
+        words=OF_KERAS,
+    ),
+    "Warp.call of two": Use(
+        lambda images, params: keras_stn.Warp()(images, params),
         {"images": IMAGES, "params": PARAMS},
         words=OF_KERAS,
     ),
@@ -145,7 +151,13 @@ USES = {
         {"network": "dense", "transform": "affine", "data_format": "channels_last"},
         layer_on_images,
     ),
-    "Identity": Use(localization.Identity, {"transform": "affine"}),
+    "warp": Use(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING}),
+    "localize": Use(
+        lambda images: keras_stn.SpatialTransformer("dense").localize(images),
+        {"images": IMAGES},
+        words=OF_KERAS,
+    ),
+    "IdentityParams": Use(localization.IdentityParams, {"transform": "affine"}),
     "Rotation": Use(transforms.Rotation, {"aspect_ratio": 1.0}),
     "Similarity": Use(transforms.Similarity, {"aspect_ratio": 1.0}),
     "get": Use(transforms.get, {"transform": "affine"}),

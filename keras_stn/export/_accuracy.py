@@ -1,8 +1,9 @@
 """How far a file may be from Keras, and how far it is."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,11 +11,14 @@ import tensorflow as tf
 
 from keras_stn import sampler
 from keras_stn.export import _trace
-from keras_stn.export._samplers import Use
+from keras_stn.export._trace import Signature, Trace
+from keras_stn.export.report import Accuracy, Finding
+
+# A file that can be run: takes arrays by the names of the inputs, gives those of the outputs.
+Run = Callable[[dict[str, np.ndarray]], dict[str, Any]]
 
 # Batches that are run in one interpreter where the batch is open: each example, then up and down by
 # factors of 2, 3, 4, 6 and 8. XNNPACK of LiteRT 2.3 gets some models wrong by one factor alone.
-_ONE_BY_ONE = 1
 _RESIZED = (2, 4, 1, 3, 6, 2, 8, 1, 6, 5)
 
 # What floats leave open, in draws, is a lower bound of it: files were off by 0.2 to 1.6 of it, and by
@@ -24,23 +28,6 @@ _DRAWS, _SAFETY, _MOST_DOUBT = 4, 8.0, 1e-3
 # Of interpolation="nearest": how many values may come from the pixel beside the right one, because a
 # rounding moved the point across the middle between the two.
 _TIES = 1e-3
-
-
-class Accuracy(NamedTuple):
-    """The difference of one output to that of Keras.
-
-    Attributes:
-        max_error: The largest absolute difference.
-        psnr: In dB: the peak is the largest value that Keras gives; inf where the two are equal.
-
-    Example:
-        >>> import keras_stn
-        >>> keras_stn.export.Accuracy(max_error=1e-6, psnr=121.5).psnr
-        121.5
-    """
-
-    max_error: float
-    psnr: float
 
 
 def measure(expected: Any, actual: Any) -> Accuracy:
@@ -65,88 +52,116 @@ def _equal(expected: np.ndarray, actual: np.ndarray) -> np.ndarray:
 
 
 def compare(
-    run: Callable[[dict[str, np.ndarray]], dict[str, Any]],
+    run: Run,
     runtime: str,
-    signature: _trace.Signature,
+    trace: Trace,
     arrays: list[np.ndarray],
-    uses: list[Use],
-    max_error: float | None,
+    max_error: float | None = None,
     min_psnr: float | None = None,
-) -> tuple[dict[str, Accuracy], list[str]]:
+    exact: bool = False,
+) -> tuple[dict[str, Accuracy], list[Finding]]:
     """Run a file on samples, one by one and in batches of many sizes, beside the live model.
 
     Returns the accuracy of each output, and what there is to say about it. Raises a ValueError where an
-    output is less accurate than `min_psnr` or, if that is None, than `max_error` allows.
+    output is less accurate than `min_psnr` or, if that is None, than `max_error` allows; None: than
+    rounding explains. `exact`: where it is another by one bit than that of the traced graph, for
+    compilers round differently.
     """
-    expected: dict[str, list] = {name: [] for name in signature.outputs}
-    actual: dict[str, list] = {name: [] for name in signature.outputs}
-    sides = [side for array in arrays if array.ndim >= 4 for side in array.shape[1:-1]]
-    uses = [use._replace(size=use.size or max(sides, default=0)) for use in uses]
-    epsilon = max([_epsilon(use.dtype) for use in uses], default=0.0)
-    for batch in batches_of_many_sizes(arrays, signature.specs):
-        with running(runtime):
-            truths = _live(signature, batch)
-            outputs = run(_trace.named(batch, signature.specs))
-        for name in signature.outputs:
-            if truths[name].dtype == tf.string:
-                raise ValueError(
-                    f"model must give numbers for {runtime}. Received: strings in {name!r}."
-                )
-            expected[name].append(np.ravel(tf.cast(truths[name], tf.float64)))
-            actual[name].append(np.ravel(outputs[name]).astype("float64"))
-            epsilon = max(epsilon, _epsilon(truths[name].dtype))
+    live = trace.function if exact else _live(trace.signature)
+    expected, actual = _run_both(live, run, runtime, trace.signature, arrays)
+    doubts = functools.cache(lambda: _doubts(trace, arrays))
     accuracy, findings = {}, []
-    doubts: dict[str, float] | None = None
-    for name in signature.outputs:
-        truth, answer = np.concatenate(expected[name]), np.concatenate(actual[name])
-        if truth.size and not np.isfinite(truth).any():
-            raise ValueError(
-                f"samples must be such that Keras gives finite numbers. Received: none in {name!r}."
-            )
-        bound = allowed(truth, uses, epsilon) if max_error is None else max_error
-        if max_error is None and min_psnr is None and not measure(truth, answer).max_error <= bound:
-            doubts = _doubts(signature, arrays, uses) if doubts is None else doubts
-            bound += min(_SAFETY * doubts.get(name, 0.0), _MOST_DOUBT * _scale(truth))
-        if min_psnr is None:
-            answer, ties = _without_ties(truth, answer, bound, uses)
+    for name, truth in expected.items():
+        answer, bound = actual[name], 0.0
+        if not exact:
+            _check_numbers(name, truth, runtime)
+        if not exact and min_psnr is None:
+            bound = max_error or _bound(name, truth, answer, _allowed(trace, arrays), doubts)
+            answer, ties = _without_ties(truth, answer, bound, trace)
             if ties:
-                findings.append(f"{ties} values of {name!r} come from the pixel beside the right one.")
-        accuracy[name] = error, psnr = measure(truth, answer)
-        if min_psnr is None and not error <= bound:
-            raise ValueError(
-                f"model must give the same numbers in {runtime}, within {bound:.2g}; nothing was "
-                "written. Give max_error if more is near enough. "
-                f"Received: an error of {error:.2g} in {name!r}."
-            )
-        if min_psnr is not None and not psnr >= min_psnr:
-            raise ValueError(
-                f"model must keep a PSNR of {min_psnr:.0f} dB when quantized; nothing was written. "
-                "Give min_psnr if less is near enough. "
-                f"Received: {psnr:.1f} dB in {name!r}."
-            )
+                message = f"{ties} values of {name!r} come from the pixel beside the right one"
+                findings.append(Finding("ties", "", name, (runtime,), message))
+        accuracy[name] = measure(truth, answer)
+        _check_accuracy(name, accuracy[name], runtime, bound, min_psnr)
     return accuracy, findings
 
 
-def _live(signature: _trace.Signature, batch: list[np.ndarray]) -> dict[str, Any]:
+def _run_both(
+    live: Callable, run: Run, runtime: str, signature: Signature, arrays: list[np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """All numbers of each output, of the live model and of the file."""
+    expected: dict[str, list] = {name: [] for name in signature.outputs}
+    actual: dict[str, list] = {name: [] for name in signature.outputs}
+    for batch in _batches_of_many_sizes(arrays, signature):
+        with _running(runtime):
+            truths = live(*map(tf.convert_to_tensor, batch))
+            answers = run(signature.named(batch))
+        for name in signature.outputs:
+            expected[name].append(np.ravel(truths[name]))
+            actual[name].append(np.ravel(answers[name]))
+    return (
+        {name: _numbers(pieces) for name, pieces in expected.items()},
+        {name: _numbers(pieces) for name, pieces in actual.items()},
+    )
+
+
+def _numbers(pieces: list[np.ndarray]) -> np.ndarray:
+    """One array of float64, or of strings as they are."""
+    array = np.concatenate(pieces)
+    return array if array.dtype.kind in "OSU" else array.astype("float64")
+
+
+def _check_numbers(name: str, truth: np.ndarray, runtime: str) -> None:
+    if truth.dtype.kind in "OSU":
+        raise ValueError(f"model must give numbers for {runtime}. Received: strings in {name!r}.")
+    if truth.size and not np.isfinite(truth).any():
+        raise ValueError(
+            f"samples must be such that Keras gives finite numbers. Received: none in {name!r}."
+        )
+
+
+def _check_accuracy(
+    name: str, accuracy: Accuracy, runtime: str, bound: float, min_psnr: float | None
+) -> None:
+    """Raise unless an output is near enough; a `bound` of 0 asks for every bit."""
+    error, psnr = accuracy
+    if min_psnr is not None:
+        if not psnr >= min_psnr:
+            raise ValueError(
+                f"model must keep a PSNR of {min_psnr:.0f} dB when quantized; nothing was written. "
+                f"Give min_psnr if less is near enough. Received: {psnr:.1f} dB in {name!r}."
+            )
+    elif not error <= bound:
+        demand = "load to the numbers it was saved with; nothing was written."
+        if bound:
+            demand = (
+                f"give the same numbers in {runtime}, within {bound:.2g}; nothing was written. Give "
+                "max_error if more is near enough."
+            )
+        raise ValueError(f"model must {demand} Received: an error of {error:.2g} in {name!r}.")
+
+
+def _live(signature: Signature) -> Callable[..., dict[str, Any]]:
     """What Keras makes of a batch; not compiled, which would take 0.1 s for each size of it."""
-    with sampler.replaced_by(sampler.read_fused):
-        return signature.call(*map(tf.convert_to_tensor, batch))
+
+    def live(*tensors):
+        with sampler.using(functools.partial(sampler.plan.read_by, sampler.plan.Plan())):
+            return signature.call(*tensors)
+
+    return live
 
 
-def batches_of_many_sizes(
-    arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...]
-) -> Iterator[list[np.ndarray]]:
+def _batches_of_many_sizes(arrays: list[np.ndarray], signature: Signature) -> Iterator[list[np.ndarray]]:
     """The samples, and where the batch is open also some of them in batches of other sizes."""
-    yield from _trace.batches(arrays, specs, _ONE_BY_ONE)
-    if not any(spec.shape[0] for spec in specs):
-        count = len(arrays[0])
+    yield from signature.batches(arrays)
+    if signature.any_batch:
         for start, size in enumerate(_RESIZED):
-            rows = np.arange(start, start + size) % count
+            rows = np.arange(start, start + size) % len(arrays[0])
             yield [array[rows] for array in arrays]
 
 
 @contextlib.contextmanager
-def running(runtime: str) -> Iterator[None]:
+def _running(runtime: str) -> Iterator[None]:
     """Within this context a model runs on samples, in Keras and `runtime`; what they raise is one error.
 
     Each has classes of its own for that, some of them RuntimeError.
@@ -161,40 +176,55 @@ def running(runtime: str) -> Iterator[None]:
         ) from error
 
 
-def allowed(expected: np.ndarray, uses: list[Use], epsilon: float) -> float:
+def _allowed(trace: Trace, arrays: list[np.ndarray]) -> float:
+    """`allowed` for the samplers of a model; images of unknown size have that of the samples."""
+    sides = [side for array in arrays if array.ndim >= 4 for side in array.shape[1:-1]]
+    size = max((traced.size or max(sides, default=0) for traced in trace.samplers), default=0)
+    outputs = trace.function.get_concrete_function().structured_outputs.values()
+    return allowed(size, max(_epsilon(tensor.dtype) for tensor in [*outputs, *trace.samplers]))
+
+
+def allowed(size: int, epsilon: float) -> float:
     """The largest error that is nothing but rounding, in floats of which `epsilon` is the step at 1.
 
     In float32 1e-5 where no side of an image exceeds 64 pixels, 6e-5 at 224, on a line between them and
-    in proportion above, times the largest value where that exceeds 1. Twice what the sampler itself was
-    measured at; what predicted params add is in `_doubts`.
+    in proportion above, for values up to 1. Twice what the sampler itself was measured at; what
+    predicted params add is in `_doubts`.
     """
-    size = max((use.size for use in uses), default=0)
     error = float(np.interp(size, (64, 224), (1e-5, 6e-5))) * max(1.0, size / 224)
-    error *= max(1.0, epsilon / _epsilon(tf.float32))
-    return error * _scale(expected)
+    return error * max(1.0, epsilon / _epsilon(tf.float32))
 
 
-def _scale(expected: np.ndarray) -> float:
-    return max(1.0, float(np.abs(expected).max(initial=0.0, where=np.isfinite(expected))))
+def _bound(
+    name: str, expected: np.ndarray, actual: np.ndarray, rounding: float, doubts: Callable
+) -> float:
+    """`rounding` in proportion to large values; `doubts` are only looked for where they count."""
+    scale = max(1.0, float(np.abs(expected).max(initial=0.0, where=np.isfinite(expected))))
+    bound = rounding * scale
+    if not measure(expected, actual).max_error <= bound:
+        bound += min(_SAFETY * doubts().get(name, 0.0), _MOST_DOUBT * scale)
+    return bound
 
 
-def _doubts(signature: _trace.Signature, arrays: list[np.ndarray], uses: list[Use]) -> dict[str, float]:
+def _doubts(trace: Trace, arrays: list[np.ndarray]) -> dict[str, float]:
     """How far each output of Keras moves when its weights move by what their sums are rounded by.
 
     That is what floats leave open: params from a deep network carry its rounding, in a file as in Keras.
     Stochastic arithmetic (Vignes, 2004) in its plainest form: the largest difference of a few seeded
     draws. None with interpolation="nearest", where a step may show the next pixel.
     """
-    if any(use.interpolation == "nearest" for use in uses):
+    if _has_nearest(trace):
         return {}
-    rng = np.random.default_rng(0)
-    batch = next(_trace.batches(arrays, signature.specs, max(_RESIZED)))
+    signature, rng = trace.signature, np.random.default_rng(0)
+    batch = next(signature.batches(arrays, max(_RESIZED)))
+    tensors, live = [tf.convert_to_tensor(array) for array in batch], _live(signature)
     doubts = dict.fromkeys(signature.outputs, 0.0)
-    truths = _live(signature, batch)
+    truths = live(*tensors)
     for _ in range(_DRAWS):
-        mapping = [(v, tf.convert_to_tensor(_moved(v.numpy(), rng))) for v in signature.variables]
+        variables = signature.model.variables
+        mapping = [(v, tf.convert_to_tensor(_moved(v.numpy(), rng))) for v in variables]
         with keras.StatelessScope(state_mapping=mapping):
-            moved = _live(signature, batch)
+            moved = live(*tensors)
         for name, truth in truths.items():
             error = measure(tf.cast(truth, tf.float64), tf.cast(moved[name], tf.float64)).max_error
             doubts[name] = max(doubts[name], error)
@@ -220,10 +250,10 @@ def _epsilon(dtype: tf.DType) -> float:
 
 
 def _without_ties(
-    expected: np.ndarray, actual: np.ndarray, bound: float, uses: list[Use]
+    expected: np.ndarray, actual: np.ndarray, bound: float, trace: Trace
 ) -> tuple[np.ndarray, int]:
     """`actual` without the few values beyond the bound that interpolation="nearest" may have."""
-    if not any(use.interpolation == "nearest" for use in uses):
+    if not _has_nearest(trace):
         return actual, 0
     with np.errstate(invalid="ignore"):
         beyond = ~((np.abs(actual - expected) <= bound) | _equal(expected, actual))
@@ -231,3 +261,7 @@ def _without_ties(
     if ties > _TIES * beyond.size:
         return actual, 0
     return np.where(beyond, expected, actual), ties
+
+
+def _has_nearest(trace: Trace) -> bool:
+    return any(traced.interpolation == "nearest" for traced in trace.samplers)

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
@@ -18,6 +17,8 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+PathLike = str | os.PathLike[str]
+
 # How often the folder of a SavedModel may be found written by somebody else before that is an error.
 _TRIES = 100
 
@@ -27,7 +28,7 @@ def require(*packages: str) -> None:
     _checks.require("this export", "export", *packages)
 
 
-def target(path: Any) -> Path:
+def target(path: PathLike) -> Path:
     """`path` as a Path, if a file can be written there."""
     path = Path(path)
     if path.is_dir() or not path.parent.is_dir():
@@ -36,7 +37,7 @@ def target(path: Any) -> Path:
     return path
 
 
-def folder(path: Any) -> Path:
+def folder(path: PathLike) -> Path:
     """`path` as a Path, if a SavedModel can be written there, or there is one to be replaced."""
     path = Path(path)
     there: list[str] = []
@@ -68,19 +69,23 @@ def partial(path: Path) -> Iterator[Path]:
         _unlock(lock)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside `path` and rename it, so that nobody ever sees half of it."""
-    with partial(path) as beside, disk(path):
-        new = beside / path.name
-        with open(new, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # a rename may reach the disk before the content does
-        os.replace(new, path)
+def write(path: Path, content: bytes) -> None:
+    """Write a file that is then to be moved: a rename may reach the disk before the content does."""
+    with disk(path), open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def move_whole(new: Path, path: Path) -> None:
-    """Put the folder `new` in the place of `path`, which keeps what is there if that fails."""
+def move(new: Path, path: Path) -> None:
+    """Put the file or folder `new` in the place of `path`, which keeps what is there if that fails.
+
+    Nobody ever sees half of it.
+    """
+    if new.is_file():
+        with disk(path):
+            os.replace(new, path)
+        return
     for attempt in range(_TRIES):
         before = new.with_name(_BEFORE if attempt == 0 else f"{_BEFORE}{attempt}")
         with contextlib.suppress(FileNotFoundError):
@@ -97,8 +102,14 @@ def move_whole(new: Path, path: Path) -> None:
     raise OSError(f"another process keeps writing to {str(path)!r}")
 
 
+def size(path: Path) -> int:
+    """The bytes of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
+
+
 @contextlib.contextmanager
-def disk(path: Any) -> Iterator[None]:
+def disk(path: PathLike) -> Iterator[None]:
     """Within this context TensorFlow writes to `path`: what its disk refuses is an OSError that says so.
 
     TensorFlow's own errors are none, and come with the op that met them.

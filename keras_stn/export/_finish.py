@@ -14,22 +14,21 @@ from keras_stn.export import _flatbuffer, _trace, _versions
 _BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
 
 
-def finished(content: bytes, name: str, signature: _trace.Signature) -> bytes:
-    """A file as it is to be written.
+def finished(content: bytes, signature: _trace.Signature) -> _flatbuffer.File:
+    """The file as it is to be written, from what the converter or the quantizer left.
 
     Args:
-        content: The file as the converter or the quantizer left it.
-        name: The name of the Keras model.
-        signature: The inputs and outputs of the model.
+        content: Its bytes.
+        signature: The model, its inputs and outputs.
     """
-    model = _flatbuffer.parse(content)
+    model, name = _flatbuffer.parse(content).model, signature.model.name
     cast_biases(model)
-    order_ends(model, signature)
+    order_inputs_and_outputs(model, signature)
     name_tensors(model, name, signature)
     number_ops(model)
     describe(model, f"keras_stn {__version__}: {name}")
     drop_constants(model)
-    return _flatbuffer.packed(model)
+    return _flatbuffer.pack(model)
 
 
 def cast_biases(model: Any) -> None:
@@ -79,19 +78,19 @@ def cast_biases(model: Any) -> None:
             graph.operators.insert(graph.operators.index(reading[0]), cast)
 
 
-def order_ends(model: Any, signature: _trace.Signature) -> None:
+def order_inputs_and_outputs(model: Any, signature: _trace.Signature) -> None:
     """Put inputs and outputs into the order of the Keras model.
 
     The C API, Java's `run`, microcontrollers and MNN go by their index. Where an output also feeds a
     quantized layer, ai-edge-quantizer 0.10 gives the quantized tensor, and not that of the signature.
     """
     graph, (served,) = model.subgraphs[0], model.signatureDefs
-    inputs = {end.name.decode(): end for end in served.inputs}
-    outputs = {end.name.decode(): end for end in served.outputs}
+    inputs = {entry.name.decode(): entry for entry in served.inputs}
+    outputs = {entry.name.decode(): entry for entry in served.outputs}
     served.inputs = [inputs[spec.name] for spec in signature.specs]
     served.outputs = [outputs[name] for name in signature.outputs]
-    graph.inputs = [end.tensorIndex for end in served.inputs]
-    graph.outputs = [end.tensorIndex for end in served.outputs]
+    graph.inputs = [entry.tensorIndex for entry in served.inputs]
+    graph.outputs = [entry.tensorIndex for entry in served.outputs]
 
 
 def name_tensors(model: Any, scope: str, signature: _trace.Signature) -> None:
@@ -116,7 +115,7 @@ def name_tensors(model: Any, scope: str, signature: _trace.Signature) -> None:
                 free = b"%s_%d" % (name, count)
             tensor.name = free
             taken.add(free)
-        names = {}  # other graphs, those of loops, have no ends that are seen
+        names = {}  # other graphs, those of loops, have none that are seen
 
 
 def number_ops(model: Any) -> None:

@@ -4,11 +4,13 @@ import contextlib
 import dataclasses
 import functools
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from keras_stn.export._files import PathLike
 
 # Offsets in a flatbuffer are signed numbers of 32 bits.
 MAX_BYTES = 2**31 - 1
@@ -55,8 +57,42 @@ class Operator:
         return getattr(self.options, name, default)
 
 
-def read(path: Any) -> bytes:
-    """The bytes of a TFLite file."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class File:
+    """A TFLite file, parsed once for all that look into it.
+
+    Attributes:
+        content: Its bytes.
+        model: The same as a ModelT of the schema, with all constants inside.
+        external: The buffers that lie behind the flatbuffer.
+    """
+
+    content: bytes
+    model: Any
+    external: Collection[int] = ()
+
+    @functools.cached_property
+    def operators(self) -> list[Operator]:
+        """All operators, subgraph by subgraph, in the order in which they run."""
+        return operators_of(self.model, self.external)
+
+    def named(self, indices: Iterable[int]) -> list[Tensor]:
+        """Tensors of the main graph, by the names that the signature gives inputs and outputs."""
+        names = {}
+        for signature in (self.model.signatureDefs or [])[:1]:
+            names = {e.tensorIndex: e.name.decode() for e in [*signature.inputs, *signature.outputs]}
+        tensors = self.model.subgraphs[0].tensors
+        result = [_tensor(index, tensors[index], self.model, self.external) for index in indices]
+        return [dataclasses.replace(t, name=names.get(t.index, t.name)) for t in result]
+
+    @property
+    def constant_bytes(self) -> int:
+        return _constant_bytes(self.model)
+
+
+@contextlib.contextmanager
+def opened(path: PathLike) -> Iterator[File]:
+    """The TFLite file at `path`; what its reader stumbles over within this context is an error of it."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -67,14 +103,8 @@ def read(path: Any) -> bytes:
         raise ValueError(
             f"path must be a TFLite file. Received: path={str(path)!r}, which is something else."
         )
-    return content
-
-
-@contextlib.contextmanager
-def whole(path: Any) -> Iterator[None]:
-    """Say so if the file that is read within this context is damaged."""
     try:
-        yield
+        yield parse(content)
     # Offsets that lead nowhere, and numbers that name nothing.
     except (struct.error, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise ValueError(
@@ -83,10 +113,37 @@ def whole(path: Any) -> Iterator[None]:
         ) from error
 
 
-def operators(content: bytes) -> list[Operator]:
-    """All operators of a TFLite file, subgraph by subgraph, in the order in which they run."""
-    model, external = _read(content)
-    return operators_of(model, external)
+def parse(content: bytes) -> File:
+    """The bytes of a TFLite file as a `File`.
+
+    Writers put large constants behind the flatbuffer, to stay below 2 GiB with the rest:
+    ai-edge-quantizer those of 256 KB and more. Packed as they come, their data would be lost.
+    """
+    model = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    external = {index for index, buffer in enumerate(model.buffers) if buffer.offset > 1}
+    for index in external:
+        buffer = model.buffers[index]
+        buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+        buffer.offset = buffer.size = 0
+    for graph in model.subgraphs:
+        for operator in graph.operators or []:
+            start, size = operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize
+            if start > 1:
+                operator.customOptions = np.frombuffer(content, np.uint8, size, start)
+                operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
+    return File(content, model, external)
+
+
+def pack(model: Any) -> File:
+    """A ModelT of the schema as a `File`."""
+    size = _constant_bytes(model)
+    if size > MAX_BYTES:
+        raise ValueError(
+            f"model must have weights of less than 2 GiB for one TFLite file. Received: {size:,} bytes."
+        )
+    builder = _builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return File(bytes(builder.Output()), model)
 
 
 def operators_of(model: Any, external: Collection[int] = ()) -> list[Operator]:
@@ -106,62 +163,8 @@ def operators_of(model: Any, external: Collection[int] = ()) -> list[Operator]:
     return result
 
 
-def ends(content: bytes) -> tuple[list[Tensor], list[Tensor]]:
-    """The inputs and the outputs, with the names that the signature gives them."""
-    model, external = _read(content)
-    graph = model.subgraphs[0]
-    names = {}
-    for signature in (model.signatureDefs or [])[:1]:
-        names = {end.tensorIndex: end.name for end in [*signature.inputs, *signature.outputs]}
-
-    def tensor(index):
-        result = _tensor(index, graph.tensors[index], model, external)
-        result.name = names[index].decode() if index in names else result.name
-        return result
-
-    return [tensor(i) for i in graph.inputs], [tensor(i) for i in graph.outputs]
-
-
-def constant_bytes(content: bytes) -> int:
-    return sum(len(buffer.data) for buffer in parse(content).buffers if buffer.data is not None)
-
-
-def parse(content: bytes) -> Any:
-    """A TFLite file as a ModelT of the schema, with all of its constants inside."""
-    return _read(content)[0]
-
-
-def packed(model: Any) -> bytes:
-    """A ModelT of the schema as a file."""
-    size = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
-    if size > MAX_BYTES:
-        raise ValueError(
-            f"model must have weights of less than 2 GiB for one TFLite file. Received: {size:,} bytes."
-        )
-    builder = _builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
-
-
-def _read(content: bytes) -> tuple[Any, set[int]]:
-    """The file as a ModelT, and which of its buffers lay behind the flatbuffer.
-
-    Writers put large constants there, to stay below 2 GiB with the rest: ai-edge-quantizer those of
-    256 KB and more. Packed as they come, their data would be lost.
-    """
-    model = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
-    external = {index for index, buffer in enumerate(model.buffers) if buffer.offset > 1}
-    for index in external:
-        buffer = model.buffers[index]
-        buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
-        buffer.offset = buffer.size = 0
-    for graph in model.subgraphs:
-        for operator in graph.operators or []:
-            start, size = operator.largeCustomOptionsOffset, operator.largeCustomOptionsSize
-            if start > 1:
-                operator.customOptions = np.frombuffer(content, np.uint8, size, start)
-                operator.largeCustomOptionsOffset = operator.largeCustomOptionsSize = 0
-    return model, external
+def _constant_bytes(model: Any) -> int:
+    return sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
 
 
 def schema() -> Any:

@@ -1,20 +1,25 @@
 """The sampler as GridSample: what stands in for the gathers while an ONNX graph is traced.
 
-TensorFlow has no such op, so `sample` writes a marker, a PyFunc that never runs and that no optimiser of
+TensorFlow has no such op, so `read` writes a marker, a PyFunc that never runs and that no optimiser of
 TensorFlow's touches, and `to_onnx` turns it into the node. Everything around it is TF ops:
 
-- Coordinates are settled first (`sampler.settle`). ONNX Runtime reads the middle of the image for those
+- Coordinates are settled first (`taps.bounded`). ONNX Runtime reads the middle of the image for those
   that are NaN or infinite, and its own reflection, on normalised float32 coordinates, is off by 1e-4
   pixels five images away.
 - The image lies on a canvas, which continues it where no mode of GridSample does.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import _checks, grids, sampler
+from keras_stn import grids
+from keras_stn.grids import Points
+from keras_stn.sampler import KERNELS, Sampling
+from keras_stn.sampler.interpreter import frame
+from keras_stn.sampler.taps import bounded
 
 Tensor = Any
 
@@ -35,52 +40,50 @@ def obstacle(images: Tensor) -> str | None:
         return f"{images.dtype.name} images"
     graph, functions = tf.compat.v1.get_default_graph(), 0
     while hasattr(graph, "outer_graph"):
-        functions += type(graph) is tf.__internal__.FuncGraph  # not those of branches and loops
+        functions += type(graph).__name__ == "FuncGraph"  # not those of branches and loops
         graph = graph.outer_graph
     return "inside a tf.function" if functions > 1 else None
 
 
-def sample(images, coordinates, interpolation, fill_mode, fill_value):
-    """`sampler.sample` with one GridSample, where there is no `obstacle`."""
+def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
+    """`sampler.read` with one GridSample, where there is no `obstacle`."""
     size = grids.image_size(images)
     source = tf.cast(images, tf.float32)
     # Less the fill value, what is outside is zero, as in GridSample. A large one would take digits of
     # the image with it, and "nearest" keeps all of them.
-    levelled = (
-        fill_mode == "constant" and interpolation != "nearest" and 0 < np.abs(fill_value).max() <= 1
-    )
-    level = np.float32(fill_value)
-    if levelled:
-        source, fill_value = source - level, 0.0
-    canvas = _canvas(source, size, interpolation, fill_mode, fill_value, levelled)
+    smooth = sampling.interpolation != "nearest"
+    subtracted = smooth and 0 < np.abs(sampling.fill or 0).max() <= 1
+    fill_value = np.float32(sampling.fill)
+    if subtracted:
+        source, sampling = source - fill_value, dataclasses.replace(sampling, fill_value=0.0)
+    canvas = _canvas(source, size, sampling, subtracted)
 
-    def place(coordinate, length, canvas_length):
+    def on_canvas(coordinate, length, canvas_length):
         """Where to read along an axis of `length` pixels: (numerator, divisor) for `_marker`."""
-        coordinate = sampler.settle(coordinate, length, interpolation, fill_mode)
-        if canvas.seam is not None:
+        coordinate = bounded(coordinate, length, sampling)
+        if canvas.continued_below is not None:
             once_more = tf.cast(length, coordinate.dtype)
-            coordinate += tf.where(coordinate < canvas.seam, once_more, 0.0)
+            coordinate += tf.where(coordinate < canvas.continued_below, once_more, 0.0)
         offset, divisor = grids.normalising(canvas_length, canvas.align_corners, coordinate.dtype)
         offset += canvas.before
         return coordinate + offset if offset else coordinate, divisor
 
     (height, width), (canvas_height, canvas_width) = size, grids.image_size(canvas.images)
     of_x, of_y = (width, canvas_width), (height, canvas_height)
-    if isinstance(coordinates, tuple):  # a row and a column
-        x, y = coordinates
-        (x, x_divisor), (y, y_divisor) = place(x, *of_x), place(y, *of_y)
+    x, y = points.axes
+    if points.separable:
+        (x, x_divisor), (y, y_divisor) = on_canvas(x, *of_x), on_canvas(y, *of_y)
         axes = [(x + tf.zeros_like(y), x_divisor), (y + tf.zeros_like(x), y_divisor)]
     elif isinstance(width, int) and width == height:  # both in one go: half as many nodes
-        axes = [place(tf.transpose(coordinates, (1, 2, 3, 0)), *of_x)]  # (batch, h, w, 2)
+        axes = [on_canvas(tf.stack([x, y], axis=-1), *of_x)]  # (batch, h, w, 2)
     else:  # one by one: broadcasting two sizes over the last axis takes 15 times as long
-        x, y = tf.unstack(coordinates)
-        axes = [place(x, *of_x), place(y, *of_y)]  # (batch, h, w) each
+        axes = [on_canvas(x, *of_x), on_canvas(y, *of_y)]  # (batch, h, w) each
 
     planes = tf.transpose(canvas.images, (0, 3, 1, 2))  # (batch, channels, H, W)
-    sampled = _marker(planes, axes, interpolation, canvas)  # (batch, channels, h, w)
+    sampled = _marker(planes, axes, sampling, canvas)  # (batch, channels, h, w)
     sampled = tf.ensure_shape(sampled, (*planes.shape[:2], *axes[0][0].shape[1:3]))
     sampled = tf.transpose(sampled, (0, 2, 3, 1))
-    return tf.cast(sampled + level if levelled else sampled, images.dtype)
+    return tf.cast(sampled + fill_value if subtracted else sampled, images.dtype)
 
 
 class _Canvas(NamedTuple):
@@ -95,35 +98,37 @@ class _Canvas(NamedTuple):
     images: Tensor
     padding: str
     before: int = 0  # pixels on the canvas before the first of the image
-    seam: float | None = None  # coordinates below read the image where it is continued
+    continued_below: float | None = None  # coordinates below are read where the image is continued
     align_corners: bool = False
 
 
-def _canvas(images, size, interpolation, fill_mode, fill_value, levelled) -> _Canvas:
-    if fill_mode == "constant" and np.any(fill_value):
+def _canvas(images, size, sampling, subtracted) -> _Canvas:
+    interpolation, fill_mode = sampling.interpolation, sampling.fill_mode
+    if any(sampling.fill):
         padding = "zeros" if interpolation == "bilinear" else "border"
-        return _Canvas(sampler.frame(images, fill_value), padding, before=1)
+        return _Canvas(frame(images, sampling), padding, before=1)
     if interpolation == "nearest":
         return _Canvas(images, "zeros" if fill_mode == "constant" else "border")
-    # Levelled, the border may be a step of 2, where the last canvas below is off by 4e-6, this by 7e-6.
-    if interpolation == "bilinear" and not levelled:
+    # Less the fill value, the border may be a step of 2, where the last canvas below is off by 4e-6, and
+    # this by 7e-6.
+    if interpolation == "bilinear" and not subtracted:
         # Coordinates are inside, so that all paddings are one. ONNX Runtime has a fast kernel for
-        # "zeros": 0.36 ms at 56x56x64, against 3.6.
+        # "zeros": 0.36 ms instead of 3.6 at 56x56x64.
         if fill_mode == "wrap":
-            return _Canvas(_continued(images, size, (1, 1), fill_mode), "zeros", seam=0.0)
+            return _Canvas(_continued(images, size, (1, 1), sampling), "zeros", continued_below=0.0)
         return _Canvas(images, "zeros")
     if fill_mode == "nearest":
         return _Canvas(images, "border", align_corners=True)
     if fill_mode == "reflect":
         return _Canvas(images, "reflection")
     least = 3 if fill_mode == "wrap" else 1
-    images = _continued(images, size, [_room(length, least) for length in size], fill_mode)
+    images = _continued(images, size, [_more(length, least) for length in size], sampling)
     if fill_mode == "wrap":
-        return _Canvas(images, "border", seam=1.0, align_corners=True)
+        return _Canvas(images, "border", continued_below=1.0, align_corners=True)
     return _Canvas(images, "zeros" if fill_mode == "constant" else "reflection", align_corners=True)
 
 
-def _room(length: Any, least: int) -> Any:
+def _more(length: Any, least: int) -> Any:
     """How many pixels to add to `length`: `least`, or so many that coordinates are exact.
 
     They are where the canvas has 2^k + 1 pixels, as they are divided by half of 2^k. Not above 64
@@ -134,21 +139,21 @@ def _room(length: Any, least: int) -> Any:
     return 2 ** (length + least - 2).bit_length() + 1 - length
 
 
-def _continued(images, size, room, fill_mode):
-    """`images` with `room` more pixels below and to the right, as `fill_mode` continues them."""
-    if fill_mode == "constant":
-        return tf.pad(images, ((0, 0), *((0, more) for more in room), (0, 0)))
-    for axis, (length, more) in enumerate(zip(size, room, strict=True), start=1):
-        positions = tf.cast(tf.range(length + more), tf.float32)
-        pixels = tf.cast(sampler.pixel_at(positions, length, fill_mode), tf.int32)
-        images = tf.gather(images, pixels, axis=axis)
+def _continued(images, size, more, sampling):
+    """`images` with so many more pixels below and to the right, as the fill mode continues them."""
+    if sampling.border.filled:
+        return tf.pad(images, ((0, 0), *((0, count) for count in more), (0, 0)))
+    for axis, (length, count) in enumerate(zip(size, more, strict=True), start=1):
+        positions = tf.cast(tf.range(length + count), tf.float32)
+        pixels = sampling.border.repeat(positions, tf.cast(length, tf.float32))
+        images = tf.gather(images, tf.cast(pixels, tf.int32), axis=axis)
     return images
 
 
-def _marker(planes, axes, interpolation, canvas):
+def _marker(planes, axes, sampling, canvas):
     # The attributes travel as a constant input, the one thing that survives inlining and freezing. The
     # division stays behind the marker, because TensorFlow's optimiser would make it a product.
-    mode, padding = _checks.INTERPOLATIONS.index(interpolation), _PADDINGS.index(canvas.padding)
+    mode, padding = list(KERNELS).index(sampling.interpolation), _PADDINGS.index(canvas.padding)
     attributes = tf.constant([mode, padding, int(canvas.align_corners)])
     inputs = [attributes, planes, *(tensor for axis in axes for tensor in axis)]
     return tf.numpy_function(_never_run, inputs, tf.float32)
@@ -165,7 +170,7 @@ def to_onnx(context, node, name, arguments):
     _, planes, *places = node.input
     interpolation, padding, align_corners = node.inputs[0].get_tensor_value()
     attributes = {
-        "mode": _checks.INTERPOLATIONS[interpolation],
+        "mode": list(KERNELS)[interpolation],
         "padding_mode": _PADDINGS[padding],
         "align_corners": align_corners,
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_stn.export import _latency
+from keras_stn.export import _pipeline
 
 
 class Runner:
@@ -36,7 +36,7 @@ class Runner:
         interpreter.allocate_tensors()
         for name, array in inputs.items():
             interpreter.set_tensor(indices[name], array)
-        return _latency.median_ms(interpreter.invoke)
+        return _pipeline.median_ms(interpreter.invoke)
 
 
 def _interpreter(content: bytes) -> Any:

@@ -128,8 +128,8 @@ def _sizes(view: _View, name: str) -> list[int | None] | None:
     if node is not None and node.op_type == "Cast":
         return _sizes(view, node.input[0])
     if node is not None and node.op_type == "Concat":
-        parts = [_sizes(view, part) for part in node.input]
-        return None if None in parts else [size for part in parts for size in part or ()]
+        pieces = [_sizes(view, piece) for piece in node.input]
+        return None if None in pieces else [size for piece in pieces for size in piece or ()]
     return [None] if view.shape(name) == [1] else None
 
 

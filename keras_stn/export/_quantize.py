@@ -52,7 +52,7 @@ def int8(content: bytes, examples: list[dict[str, np.ndarray]]) -> bytes:
     recipe = recipe_manager.RecipeManager()
     # Not the average pools: in 8 bits the runtime takes a third longer for the whole digits model.
     static = op.CONV_2D, op.DEPTHWISE_CONV_2D, op.MAX_POOL_2D
-    operators = _flatbuffer.operators(content)
+    operators = _flatbuffer.parse(content).operators
     dense = [
         operator.outputs[0].name
         for operator in operators

@@ -13,9 +13,9 @@ from keras_stn.export import _trace
 _DTYPES = {"f16": "float16", "bf16": "bfloat16", "f64": "float64"}
 
 
-def refused(error: Exception, model: keras.Model, signature: _trace.Signature) -> ValueError | None:
+def refused(error: Exception, signature: _trace.Signature) -> ValueError | None:
     """The error to raise in place of a converter's own, which is a page of text; None: it is no such."""
-    text = str(error)
+    text, model = str(error), signature.model
     ops = sorted(set(re.findall(r"(?:TF Select|Custom) ops: ([\w, ]+)", text)))
     if not ops and type(error).__name__ != "ConverterError":
         return None

@@ -35,8 +35,8 @@ def _micro_dtype(op: Operator) -> str | None:
     if op.name in ("ARG_MAX", "ARG_MIN") and op.outputs[0].dtype != "INT32":
         return f"gives {op.outputs[0].dtype}, and must give INT32"
     slot = _kernels.DATA.get(op.name, 0)
-    ends = op.tensors if op.name == "CAST" else op.inputs[slot : slot + 1]
-    wrong = [tensor.dtype for tensor in ends if tensor.dtype not in dtypes]
+    data = op.tensors if op.name == "CAST" else op.inputs[slot : slot + 1]
+    wrong = [tensor.dtype for tensor in data if tensor.dtype not in dtypes]
     return f"has no kernel for {wrong[0]}, but for {', '.join(dtypes)}" if wrong else None
 
 

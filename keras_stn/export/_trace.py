@@ -4,13 +4,13 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, sampler
 
 Tensor = Any
 
@@ -20,16 +20,49 @@ class Signature:
     """A model in inference mode, with names for all that goes in and comes out.
 
     Attributes:
+        model: The Keras model.
         specs: A `tf.TensorSpec` for each input, in the order of `model.inputs`.
         outputs: The names of the outputs, in the order of `model.outputs`.
         call: Takes one tensor for each input and returns {name: tensor}.
-        variables: The Keras variables that `call` reads.
     """
 
+    model: keras.Model
     specs: tuple[tf.TensorSpec, ...]
     outputs: tuple[str, ...]
     call: Callable[..., dict[str, Tensor]]
-    variables: tuple[Any, ...] = ()
+
+    @property
+    def any_batch(self) -> bool:
+        return not any(spec.shape[0] for spec in self.specs)
+
+    def named(self, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays by the names of the inputs."""
+        return {spec.name: array for spec, array in zip(self.specs, arrays, strict=True)}
+
+    def batches(self, arrays: list[np.ndarray], size: int = 1) -> Iterator[list[np.ndarray]]:
+        """The examples in batches of the size of the specs, or of `size` where that is open."""
+        fixed = next((spec.shape[0] for spec in self.specs if spec.shape[0]), None)
+        step, count = fixed or size, len(arrays[0])
+        for start in range(0, count, step):
+            # What a fixed batch lacks in the end is taken from the front.
+            rows = np.arange(start, start + step if fixed else min(start + step, count)) % count
+            yield [array[rows] for array in arrays]
+
+
+class TracedSampler(NamedTuple):
+    """A sampler that was met while a model was traced."""
+
+    interpolation: str
+    size: int  # the longest side of its images, 0 if unknown
+    dtype: tf.DType
+
+
+class Trace(NamedTuple):
+    """A signature as a traced tf.function, with the samplers that stand in it."""
+
+    signature: Signature
+    function: Any
+    samplers: list[TracedSampler]
 
 
 def signature(model: Any, batch_size: int | None = None, default_batch: int | None = None) -> Signature:
@@ -63,8 +96,8 @@ def signature(model: Any, batch_size: int | None = None, default_batch: int | No
     sequential = isinstance(model, keras.Sequential)  # has no `input`, and one tensor each way
     structure = inputs[0] if sequential else model.input
     names = unique(_names(structure, [tensor.name for tensor in inputs]))
-    ends = [model.layers[-1].name] if sequential else _names(model.output, model.output_names)
-    outputs = tuple(unique([*names, *ends])[len(names) :])
+    results = [model.layers[-1].name] if sequential else _names(model.output, model.output_names)
+    outputs = tuple(unique([*names, *results])[len(names) :])
     specs = tuple(
         tf.TensorSpec(
             (tensor.shape[0] or batch_size or default_batch, *tensor.shape[1:]), tensor.dtype, name
@@ -77,17 +110,32 @@ def signature(model: Any, batch_size: int | None = None, default_batch: int | No
         results = keras.tree.flatten(model(packed, training=False))
         return dict(zip(outputs, results, strict=True))
 
-    return Signature(specs, outputs, call, tuple(model.variables))
+    return Signature(model, specs, outputs, call)
 
 
-def traced(signature: Signature) -> Any:
-    """The tf.function of a signature, traced: what goes on around it later is not in it."""
+def traced(signature: Signature, reader: Callable | None = None) -> Trace:
+    """`signature` as a graph in which `reader` stands for each sampler.
+
+    What goes on around it later is not in it. None: the form that TensorFlow's own graphs have.
+    """
+    samplers: list[TracedSampler] = []
+
+    def noted(images, points, sampling):
+        size = max((side for side in images.shape[1:-1] if side is not None), default=0)
+        samplers.append(TracedSampler(sampling.interpolation, size, images.dtype))
+        return reader(images, points, sampling)  # type: ignore[misc]
+
     function = tf.function(signature.call, input_signature=signature.specs, autograph=False)
-    with as_graphs():
+    with as_graphs(), read_by(noted if reader else None):
         # A tf.function traces once to see whether it makes variables, and then once more for good.
         function.get_concrete_function()
         function.get_concrete_function()
-    return function
+    return Trace(signature, function, samplers)
+
+
+def read_by(reader: Callable | None) -> contextlib.AbstractContextManager:
+    """Within this context samplers are traced as `reader`."""
+    return sampler.using(reader) if reader else contextlib.nullcontext()
 
 
 @contextlib.contextmanager
@@ -121,87 +169,3 @@ def unique(names: list[str]) -> list[str]:
         free = (other for other in numbered if other not in names and other not in result)
         result.append(next(free) if name in result else name)
     return result
-
-
-def random_inputs(specs: tuple[tf.TensorSpec, ...], batch: int = 3) -> list[np.ndarray]:
-    """One batch for `specs`, in [0, 1), always the same; 32 stands for unknown sizes.
-
-    Images of whole numbers are in [0, 255] or as far as their dtype goes, other whole numbers are 0,
-    which every embedding and table has. Images are smooth over eight pixels, as pictures are: on noise,
-    the last bit of a predicted coordinate makes a difference of 7e-6 at 40 pixels, to any two ways of
-    adding floats.
-    """
-    rng = np.random.default_rng(0)
-    arrays = []
-    for spec in specs:
-        array = rng.random([spec.shape[0] or batch, *(size or 32 for size in spec.shape[1:])])
-        if array.ndim >= 4:
-            for axis in range(1, array.ndim - 1):
-                shifts = range(min(8, array.shape[axis]))
-                array = np.mean([np.roll(array, shift, axis) for shift in shifts], axis=0)
-            array = (array - array.min()) / (np.ptp(array) + 1e-3)
-            if spec.dtype.is_integer:
-                array *= min(256, spec.dtype.max + 1)
-        arrays.append(
-            (array > 0.5) if spec.dtype == tf.bool else array.astype(spec.dtype.as_numpy_dtype)
-        )
-    return arrays
-
-
-def sample_inputs(
-    samples: Any, specs: tuple[tf.TensorSpec, ...], argument: str = "samples"
-) -> list[np.ndarray]:
-    """`samples`, an array or a list or dictionary of arrays, in the order and dtypes of `specs`.
-
-    Any number of examples, whatever the batch of the specs. `argument` is what errors call them.
-    """
-    if samples is None:
-        if any(spec.dtype == tf.string for spec in specs):
-            raise ValueError(
-                "samples must be given where an input is of strings. Received: samples=None."
-            )
-        return random_inputs(specs)
-    specs = tuple(tf.TensorSpec((None, *spec.shape[1:]), spec.dtype, spec.name) for spec in specs)
-    if isinstance(samples, dict):
-        names = [spec.name for spec in specs]
-        if set(samples) != set(names):
-            raise ValueError(
-                f"{argument} must have the names of the inputs, {names}. Received: {sorted(samples)}."
-            )
-        samples = [samples[name] for name in names]
-    elif not isinstance(samples, (list, tuple)):
-        samples = [samples]
-    arrays = [np.asarray(array) for array in samples]
-    counts = {len(array) for array in arrays if array.ndim}
-    fits = (
-        len(arrays) == len(specs)
-        and len(counts) == 1
-        and 0 not in counts
-        and all(
-            spec.shape.is_compatible_with(array.shape) for spec, array in zip(specs, arrays, strict=True)
-        )
-    )
-    if not fits:
-        expected = {spec.name: tuple(spec.shape) for spec in specs}
-        raise ValueError(
-            f"{argument} must be one array for each input, of shapes {expected}. "
-            f"Received: shapes {[array.shape for array in arrays]}."
-        )
-    return [array.astype(spec.dtype.as_numpy_dtype) for spec, array in zip(specs, arrays, strict=True)]
-
-
-def batches(
-    arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...], size: int
-) -> Iterator[list[np.ndarray]]:
-    """The examples in batches of the size of the specs, or of `size` where that is open."""
-    fixed = next((spec.shape[0] for spec in specs if spec.shape[0]), None)
-    step, count = fixed or size, len(arrays[0])
-    for start in range(0, count, step):
-        # What a fixed batch lacks in the end is taken from the front.
-        rows = np.arange(start, start + step if fixed else min(start + step, count)) % count
-        yield [array[rows] for array in arrays]
-
-
-def named(arrays: list[np.ndarray], specs: tuple[tf.TensorSpec, ...]) -> dict[str, np.ndarray]:
-    """The arrays by the names of the inputs."""
-    return {spec.name: array for spec, array in zip(specs, arrays, strict=True)}

@@ -4,44 +4,18 @@ TensorFlow's own analyzer calls every file compatible with GPUs. Here there is a
 a runtime refuses or, worse, gives wrong numbers for.
 """
 
-import dataclasses
-from typing import Any
+from collections.abc import Iterable
 
 from keras_stn import _checks
 from keras_stn.export import _files, _flatbuffer, _versions
+from keras_stn.export._files import PathLike
 from keras_stn.export._rules import RULES, RUNTIMES, SILENCE_OTHERS
+from keras_stn.export.report import Finding
 
-__all__ = ["RUNTIMES", "Finding", "check_tflite", "min_runtime"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """An op that a runtime would refuse, as `check_tflite` finds it.
-
-    Args:
-        rule: The name of the rule.
-        op: The kind of op, such as "GATHER_ND".
-        where: The name of the tensor that it makes.
-        runtimes: Those that refuse it, of "cpu", "gpu" and "micro".
-        message: What is wrong, and what takes its place.
-
-    Example:
-        >>> import keras_stn
-        >>> print(keras_stn.export.Finding("no-kernel", "RANGE", "steps", ("gpu",), "has no kernel"))
-        RANGE at 'steps': has no kernel (gpu)
-    """
-
-    rule: str
-    op: str
-    where: str
-    runtimes: tuple[str, ...]
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.op} at {self.where!r}: {self.message} ({', '.join(self.runtimes)})"
+__all__ = ["RUNTIMES", "check_tflite", "min_runtime"]
 
 
-def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
+def check_tflite(path: PathLike, runtimes: str | Iterable[str] = RUNTIMES) -> list[Finding]:
     """The ops of a TFLite file that some runtime would refuse.
 
     Args:
@@ -76,7 +50,7 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
 
     Raises:
         ValueError: if `path` is no TFLite file, or `runtimes` none of the above.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn
@@ -92,12 +66,11 @@ def check_tflite(path: Any, runtimes: Any = RUNTIMES) -> list[Finding]:
         raise ValueError(f"runtimes must be some of {RUNTIMES}. Received: runtimes={runtimes!r}.")
     for runtime in wanted:
         _checks.one_of("runtimes", runtime, RUNTIMES)
-    content = _flatbuffer.read(path)
-    with _flatbuffer.whole(path):
-        return check(content, wanted)
+    with _flatbuffer.opened(path) as file:
+        return check(file, wanted)
 
 
-def min_runtime(path: Any) -> str:
+def min_runtime(path: PathLike) -> str:
     """The oldest TensorFlow Lite that runs a TFLite file on the CPU, by the versions of its ops.
 
     Args:
@@ -108,7 +81,7 @@ def min_runtime(path: Any) -> str:
 
     Raises:
         ValueError: if `path` is no TFLite file.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn
@@ -119,15 +92,14 @@ def min_runtime(path: Any) -> str:
         '2.2.0'
     """
     _files.require("ai_edge_litert")
-    content = _flatbuffer.read(path)
-    with _flatbuffer.whole(path):
-        return _versions.min_runtime(_flatbuffer.operators(content))
+    with _flatbuffer.opened(path) as file:
+        return _versions.min_runtime(file.operators)
 
 
-def check(content: bytes, runtimes: tuple[str, ...] = RUNTIMES) -> list[Finding]:
-    """`check_tflite` of the bytes of a file."""
+def check(file: _flatbuffer.File, runtimes: tuple[str, ...] = RUNTIMES) -> list[Finding]:
+    """`check_tflite` of a file that is parsed already."""
     findings = []
-    for operator in _flatbuffer.operators(content):
+    for operator in file.operators:
         for rule, refusing, function in RULES:
             concerned = tuple(runtime for runtime in refusing if runtime in runtimes)
             message = function(operator) if concerned else None

@@ -1,19 +1,20 @@
 """What is in a TFLite file, as tables: `inspect_tflite`."""
 
 import collections
-from typing import Any
 
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
 from keras_stn.export import _files, _flatbuffer, _versions
-from keras_stn.export.check import RUNTIMES, Finding, check
+from keras_stn.export._files import PathLike
+from keras_stn.export.check import RUNTIMES, check
+from keras_stn.export.report import Finding
 
 __all__ = ["inspect_tflite"]
 
 
-def inspect_tflite(path: Any) -> Any:
+def inspect_tflite(path: PathLike) -> Group:
     """Tables of what is in a TFLite file, for `rich.print`.
 
     Args:
@@ -25,7 +26,7 @@ def inspect_tflite(path: Any) -> Any:
 
     Raises:
         ValueError: if it is no TFLite file.
-        ImportError: if ai-edge-litert is missing: `pip install "keras-stn[export]"`.
+        ImportError: if ai-edge-litert is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn, rich
@@ -37,22 +38,19 @@ def inspect_tflite(path: Any) -> Any:
         transformer.tflite...
     """
     _files.require("ai_edge_litert")
-    content = _flatbuffer.read(path)
-    with _flatbuffer.whole(path):
-        operators = _flatbuffer.operators(content)
-        inputs, outputs = _flatbuffer.ends(content)
-        constants = _flatbuffer.constant_bytes(content)
-        verdicts = _verdicts(check(content))
-    sizes = f"{len(content):,} bytes, {constants:,} of them constants; {len(operators)} ops"
-    runtime = f"runs in TensorFlow Lite {_versions.min_runtime(operators)} or newer"
-    facts = f"{escape(str(path))}: {sizes}; {runtime}"
-    return Group(facts, "", _ends(inputs, outputs), "", _ops(operators), "", verdicts)
+    with _flatbuffer.opened(path) as file:
+        runtime = f"runs in TensorFlow Lite {_versions.min_runtime(file.operators)} or newer"
+        constants = f"{file.constant_bytes:,} of them constants; {len(file.operators)} ops"
+        facts = f"{escape(str(path))}: {len(file.content):,} bytes, {constants}; {runtime}"
+        tables = _inputs_and_outputs(file), _ops(file.operators), _verdicts(check(file))
+    return Group(facts, *(line for table in tables for line in ("", table)))
 
 
-def _ends(inputs: list[_flatbuffer.Tensor], outputs: list[_flatbuffer.Tensor]) -> Table:
+def _inputs_and_outputs(file: _flatbuffer.File) -> Table:
     table = _table("", "name", "shape", "dtype")
-    for kind, tensors in (("input", inputs), ("output", outputs)):
-        for tensor in tensors:
+    graph = file.model.subgraphs[0]
+    for kind, indices in (("input", graph.inputs), ("output", graph.outputs)):
+        for tensor in file.named(indices):
             table.add_row(kind, escape(tensor.name), _shape(tensor), tensor.dtype.lower())
     return table
 

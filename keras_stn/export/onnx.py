@@ -1,11 +1,11 @@
 """ONNX: `export_onnx`. onnx, onnxruntime and tf2onnx are imported where they are needed."""
 
-import collections
 import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,15 +14,15 @@ import tensorflow as tf
 from keras_stn import _checks, sampler
 from keras_stn.export import (
     _accuracy,
-    _files,
     _grid_sample,
-    _latency,
     _onnx_graph,
+    _pipeline,
     _refusals,
-    _samplers,
+    _samples,
     _trace,
 )
-from keras_stn.export.report import Report
+from keras_stn.export._files import PathLike, write
+from keras_stn.export.report import Finding, Report
 
 __all__ = ["export_onnx"]
 
@@ -32,13 +32,14 @@ OPSETS = range(16, 19)  # the first with GridSample, and the last that tf2onnx w
 
 def export_onnx(
     model: keras.Model,
-    path: Any,
+    path: PathLike,
     *,
     mode: str = "grid_sample",
     batch_size: int | None = None,
     opset: int = 18,
-    samples: Any = None,
+    samples: _samples.Samples | None = None,
     max_error: float | None = None,
+    measure_latency: bool = True,
 ) -> Report:
     """Write a model as an ONNX file, with the sampler as ONNX' own GridSample.
 
@@ -62,14 +63,15 @@ def export_onnx(
             computes the coordinates again for each channel.
         batch_size: The batch of the file. `None`: any, unless the model fixes it.
         opset: The version of ONNX' operators, 16 to 18.
-        samples: What to compare on: an array, or a list or dictionary of arrays for several inputs. By
-            default random images in [0, 1), smooth over a few pixels as pictures are; 32 stands for
-            unknown sizes.
+        samples: What to compare on: an array, a list or dictionary of arrays for several inputs, an .npz
+            file or a tf.data.Dataset of such. By default random images in [0, 1), smooth over a few
+            pixels as pictures are; 32 stands for unknown sizes.
         max_error: The largest difference to Keras that is allowed. By default 1e-5 where no side of an
-            image exceeds 64 pixels, 6e-5 at 224, more in proportion above, times the largest
-            output where that exceeds 1: and four times what one step of its weights and inputs moves
-            Keras itself. For interpolation="nearest", 0.1 % of the values may
-            differ by more: points halfway between two pixels.
+            image exceeds 64 pixels, 6e-5 at 224, more in proportion above, times the largest output
+            where that exceeds 1, and what the rounding of predicted params adds to it. For
+            interpolation="nearest", 0.1 % of the values may differ by more: points halfway between two
+            pixels.
+        measure_latency: Whether to time the file for the report, which takes 0.3 s.
 
     Returns:
         A `keras_stn.export.Report`.
@@ -77,7 +79,7 @@ def export_onnx(
     Raises:
         ValueError: if the model cannot be written as ONNX, the file would differ from Keras by more than
             `max_error`, or an argument is none of the above.
-        ImportError: if onnx, onnxruntime or tf2onnx is missing: `pip install "keras-stn[export]"`.
+        ImportError: if onnx, onnxruntime or tf2onnx is missing, which the extra `export` brings.
 
     Example:
         >>> import keras, keras_stn
@@ -87,79 +89,99 @@ def export_onnx(
         >>> report.ops["GridSample"]
         1
     """
-    _files.require("onnx", "onnxruntime", "tf2onnx")
     _checks.one_of("mode", mode, MODES)
     if opset not in OPSETS:
         raise ValueError(f"opset must be one of {tuple(OPSETS)}. Received: opset={opset!r}.")
-    if max_error is not None:
-        max_error = _checks.positive("max_error", max_error)
-    path = _files.target(path)
-    signature = _trace.signature(model, batch_size)
-    arrays = _trace.sample_inputs(samples, signature.specs)
-
-    _refusals.check_float8(model)
-    proto, uses, obstacles = _convert(signature, mode, opset)
-    content = proto.SerializeToString()
-    session = _session(content)
-
-    def run(inputs):
-        return dict(zip(signature.outputs, session.run(signature.outputs, inputs), strict=True))
-
-    accuracy, findings = _accuracy.compare(run, "ONNX Runtime", signature, arrays, uses, max_error)
-    one = _trace.named(next(_trace.batches(arrays, signature.specs, 1)), signature.specs)
-    latency = _latency.median_ms(lambda: session.run(None, one))
-    _files.write_whole(path, content)
-    ops = dict(collections.Counter(node.op_type for node in proto.graph.node).most_common())
-    if obstacles:
-        why = ", ".join(sorted(set(obstacles)))
-        findings.append(f"{len(obstacles)} of {len(uses)} samplers kept their gathers: {why}.")
-    return Report(str(path), "ONNX", len(content), ops, findings, accuracy, latency)
+    return _pipeline.export(
+        _ONNX(mode, opset),
+        model,
+        path,
+        batch_size=batch_size,
+        samples=samples,
+        max_error=max_error,
+        measure_latency=measure_latency,
+    )
 
 
-def _convert(
-    signature: _trace.Signature, mode: str, opset: int
-) -> tuple[Any, list[_samplers.Use], list[str]]:
-    """The ONNX model, the samplers that were met on the way, and why some of them kept their gathers."""
-    import onnx
-    import tf2onnx
+# An index in int32: runtimes may compute floats with 8 bits, as OpenVINO does in bfloat16.
+_gather = functools.partial(sampler.interpreter.read, index_dtype=tf.int32)
 
-    obstacles = []
-    # An index in int32: runtimes may compute floats with 8 bits, as OpenVINO does in bfloat16.
-    gather = functools.partial(sampler.gather_taps, index_dtype=tf.int32)
 
-    def grid_sample(images, *how):
+class _ONNX(_pipeline.Format):
+    name = "ONNX"
+    runtime = "ONNX Runtime"
+    packages = "onnx", "onnxruntime", "tf2onnx"
+
+    def __init__(self, mode: str, opset: int):
+        self._opset = opset
+        self._obstacles: list[str] = []  # why samplers kept their gathers
+        self.reader = self._read if mode == "grid_sample" else _gather
+
+    def _read(self, images, points, sampling):
         if obstacle := _grid_sample.obstacle(images):
-            obstacles.append(obstacle)
-            return gather(images, *how)
-        return _grid_sample.sample(images, *how)
+            self._obstacles.append(obstacle)
+            return _gather(images, points, sampling)
+        return _grid_sample.read(images, points, sampling)
 
-    handlers: dict[str, tuple[Callable, list]] = {
-        _grid_sample.OP: (_grid_sample.to_onnx, []),
-        "SelectV2": (_grid_sample.where_to_onnx, []),
-    }
-    form = grid_sample if mode == "grid_sample" else gather
-    with _samplers.in_form(form) as uses:
-        function = _trace.traced(signature)
-    _check_dtypes(function.get_concrete_function().graph)
-    function = _without_captures(function, signature)
-    with _quiet("tf2onnx"):
-        proto, _ = tf2onnx.convert.from_function(
-            function, input_signature=signature.specs, opset=opset, custom_op_handlers=handlers
-        )
-    _check_ops(proto)
-    proto = _onnx_graph.simplify(proto)
-    # The order of the model, where tf2onnx has that of the alphabet: some runtimes go by place.
-    proto.graph.output.sort(key=lambda output: signature.outputs.index(output.name))
-    onnx.checker.check_model(proto, full_check=True)
-    if all(spec.shape[0] is None for spec in signature.specs):
-        _onnx_graph.name_batch(proto, [*(spec.name for spec in signature.specs), *signature.outputs])
-    return proto, uses, obstacles
+    def accept(self, signature: _trace.Signature) -> None:
+        _refusals.check_float8(signature.model)
+
+    def convert(self, trace: _trace.Trace, path: Path) -> Any:
+        import onnx
+        import tf2onnx
+
+        signature = trace.signature
+        handlers: dict[str, tuple[Callable, list]] = {
+            _grid_sample.OP: (_grid_sample.to_onnx, []),
+            "SelectV2": (_grid_sample.where_to_onnx, []),
+        }
+        _check_dtypes(trace.function.get_concrete_function().graph)
+        function = _without_captures(trace)
+        with _quiet("tf2onnx"):
+            proto, _ = tf2onnx.convert.from_function(
+                function,
+                input_signature=signature.specs,
+                opset=self._opset,
+                custom_op_handlers=handlers,
+            )
+        _check_ops(proto)
+        proto = _onnx_graph.simplify(proto)
+        # The order of the model, where tf2onnx has that of the alphabet: some runtimes go by place.
+        proto.graph.output.sort(key=lambda output: signature.outputs.index(output.name))
+        onnx.checker.check_model(proto, full_check=True)
+        if signature.any_batch:
+            names = [*(spec.name for spec in signature.specs), *signature.outputs]
+            _onnx_graph.name_batch(proto, names)
+        content = proto.SerializeToString()
+        write(path, content)
+        return proto, content
+
+    def load(self, file: Any) -> _accuracy.Run:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = 1
+        proto, content = file
+        names = [output.name for output in proto.graph.output]
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return lambda inputs: dict(zip(names, session.run(names, inputs), strict=True))
+
+    def describe(self, file: Any, run: Any, trace: _trace.Trace) -> _pipeline.Contents:
+        findings = []
+        if self._obstacles:
+            counts = f"{len(self._obstacles)} of {len(trace.samplers)}"
+            why = ", ".join(sorted(set(self._obstacles)))
+            message = f"{counts} samplers kept their gathers: {why}"
+            findings.append(Finding("gathers", "", "", (self.runtime,), message))
+        return _pipeline.Contents((node.op_type for node in file[0].graph.node), findings)
 
 
-def _without_captures(function: Any, signature: _trace.Signature) -> Any:
-    """`function`, with the tensors that it captures as constants: tf2onnx takes them for inputs."""
+def _without_captures(trace: _trace.Trace) -> Any:
+    """The function, with the tensors that it captures as constants: tf2onnx takes them for inputs."""
     from tf2onnx import tf_loader
 
+    signature, function, _ = trace
     concrete = function.get_concrete_function()
     captured = concrete.captured_inputs
     variables = {id(variable.handle) for variable in concrete.graph.variables}
@@ -174,7 +196,7 @@ def _without_captures(function: Any, signature: _trace.Signature) -> Any:
     def call(*tensors):
         return dict(zip(outputs, frozen(*tensors), strict=True))
 
-    return _trace.traced(dataclasses.replace(signature, call=call))
+    return _trace.traced(dataclasses.replace(signature, call=call)).function
 
 
 def _check_dtypes(graph: tf.Graph) -> None:
@@ -214,12 +236,3 @@ def _check_ops(proto: Any) -> None:
             "model must consist of what ONNX has operators for. "
             f"Received: {sorted(foreign)} in its graph{compiled if foreign & _CALLS else ''}."
         )
-
-
-def _session(content: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

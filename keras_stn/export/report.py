@@ -1,16 +1,66 @@
-"""What an export did: `Report`."""
+"""What an export did: `Report`, with an `Accuracy` for each output and `Finding`s."""
 
+import collections
 import dataclasses
 import io
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
-from keras_stn.export._accuracy import Accuracy
+__all__ = ["Accuracy", "Finding", "Report"]
 
-__all__ = ["Report"]
+
+class Accuracy(NamedTuple):
+    """The difference of one output to that of Keras.
+
+    Attributes:
+        max_error: The largest absolute difference.
+        psnr: In dB: the peak is the largest value that Keras gives; inf where the two are equal.
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.export.Accuracy(max_error=1e-6, psnr=121.5).psnr
+        121.5
+    """
+
+    max_error: float
+    psnr: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What there is to know about a file before it goes to a runtime, such as an op that it refuses.
+
+    Args:
+        rule: One of the rules of `check_tflite`; or, of an export, `"ties"` (values of
+            interpolation="nearest" that come from the pixel beside the right one), `"resized-batch"`
+            (LiteRT may be wrong once the batch has changed) or `"gathers"` (samplers that are no
+            GridSample).
+        op: The kind of op, such as "GATHER_ND"; "" where it is about no one op.
+        where: The name of the tensor that the op makes, or of an output; "" where it is about the file.
+        runtimes: Those that it is about: "cpu", "gpu" and "micro" of a TFLite file, or the name of the
+            one that ran it.
+        message: What is wrong, and what takes its place.
+
+    Example:
+        >>> import keras_stn
+        >>> print(keras_stn.export.Finding("no-kernel", "RANGE", "steps", ("gpu",), "has no kernel"))
+        RANGE at 'steps': has no kernel (gpu)
+    """
+
+    rule: str
+    op: str
+    where: str
+    runtimes: tuple[str, ...]
+    message: str
+
+    def __str__(self) -> str:
+        subject = " at ".join(filter(None, (self.op, self.where and repr(self.where))))
+        text = f"{subject}: {self.message}" if subject else self.message
+        return f"{text} ({', '.join(self.runtimes)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +74,8 @@ class Report:
         format: `"SavedModel"`, `"TFLite"` or `"ONNX"`, with what was asked for: `"TFLite int8"`.
         size: Bytes.
         ops: How often each op stands in it, the most frequent first.
-        findings: What other runtimes would refuse, and what else a reader should know: one line each.
+        findings: What other runtimes would refuse, and what else there is to know: a list of `Finding`s.
+            Printed, those of one rule and op are one line.
         accuracy: For each output, the largest absolute difference to Keras on the samples (`max_error`)
             and the peak signal-to-noise ratio in dB (`psnr`, whose peak is the largest value of Keras).
         latency_ms: The median time of a batch of one, or of the batch that is fixed, on this machine's
@@ -45,7 +96,7 @@ class Report:
     format: str
     size: int
     ops: dict[str, int]
-    findings: list[str]
+    findings: list[Finding]
     accuracy: dict[str, Accuracy]
     latency_ms: float | None = None
     min_runtime: str | None = None
@@ -80,9 +131,18 @@ class Report:
         for name, (error, psnr) in self.accuracy.items():
             decibels = "exact" if psnr == float("inf") else f"{psnr:.1f} dB"
             outputs.add_row(escape(name), f"{error:.2g}", decibels)
-        return Group(facts, outputs, *(f"• {escape(finding)}" for finding in self.findings))
+        return Group(facts, outputs, *(f"• {escape(line)}" for line in summary(self.findings)))
 
     def __str__(self) -> str:
         text = io.StringIO()
         Console(file=text, width=100, color_system=None).print(self)
         return text.getvalue().rstrip()
+
+
+def summary(findings: Iterable[Finding]) -> list[str]:
+    """One line for each rule and op, however often it is broken."""
+    counts = collections.Counter((f.op, f.message, f.runtimes) for f in findings)
+    return [
+        f"{', '.join(runtimes)}: {f'{op} ' if op else ''}{message}" + (f" ({n} times)" if n > 1 else "")
+        for (op, message, runtimes), n in counts.items()
+    ]

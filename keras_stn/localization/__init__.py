@@ -5,7 +5,16 @@ networks for it, plain Keras models of stock layers; each sees channels_last ima
 (batch, n).
 """
 
-from keras_stn.localization.layer import Identity, Localization
+from keras_stn.localization.head import IdentityParams
+from keras_stn.localization.layer import Localization
 from keras_stn.localization.networks import BUILDERS, conv, dense, resized_conv, strided_conv
 
-__all__ = ["BUILDERS", "Identity", "Localization", "conv", "dense", "resized_conv", "strided_conv"]
+__all__ = [
+    "BUILDERS",
+    "IdentityParams",
+    "Localization",
+    "conv",
+    "dense",
+    "resized_conv",
+    "strided_conv",
+]

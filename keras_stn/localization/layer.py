@@ -5,99 +5,17 @@ import json
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_stn import _checks, _layout, _saving, transforms
 from keras_stn.localization.features import features_shape
+from keras_stn.localization.head import Head, head_of_old_models
 from keras_stn.localization.networks import BUILDERS
 
-
-@keras.saving.register_keras_serializable(package="keras_stn")
-class Identity(keras.initializers.Initializer):
-    """Initializer of a bias: the parameters of the identity.
-
-    For models that were saved when the bias of the head held the identity.
-
-    Args:
-        transform: The transform family: a name or a `keras_stn.transforms.Transform`.
-
-    Example:
-        >>> import keras_stn
-        >>> keras_stn.localization.Identity("attention")((3,)).numpy().tolist()
-        [1.0, 0.0, 0.0]
-    """
-
-    def __init__(self, transform: Any = "affine"):
-        self.transform = transforms.get(transform)
-
-    def __call__(self, shape, dtype=None):
-        return keras.ops.reshape(
-            keras.ops.convert_to_tensor(self.transform.identity_params, dtype=dtype), shape
-        )
-
-    def get_config(self):
-        return {"transform": keras.saving.serialize_keras_object(self.transform)}
-
-
-@keras.saving.register_keras_serializable(package="keras_stn")
-class Head(keras.layers.Dense):
-    """The dense layer that makes the params: `features @ kernel + (bias + offset)`.
-
-    The offset is the identity, and no weight: what decays, as all weights do in AdamW, falls back to the
-    identity and not to a map of zeros. `model.quantize` passes the layer over: on 8 bits params have 256
-    places in the whole image.
-
-    Args:
-        *args: As in `keras.layers.Dense`.
-        offset: A number for each unit; `None` where the bias holds the identity, as it does in models
-            that were saved before there was an offset.
-        **kwargs: As in `keras.layers.Dense`.
-
-    Example:
-        >>> import keras_stn, numpy as np
-        >>> head = keras_stn.localization.layer.Head(2, kernel_initializer="zeros", offset=(1.0, 0.5))
-        >>> head(np.ones((1, 3))).numpy().tolist(), head.bias.numpy().tolist()
-        ([[1.0, 0.5]], [0.0, 0.0])
-    """
-
-    def __init__(self, *args, offset=None, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.offset = None if offset is None else tuple(map(float, offset))
-
-    def call(self, inputs, training=None):
-        if self.offset is None:
-            return super().call(inputs, training=training)
-        # The two constants first: in a file they are one.
-        constant = self.bias + keras.ops.convert_to_tensor(self.offset, self.compute_dtype)
-        return keras.ops.matmul(inputs, self.kernel) + constant
-
-    def quantize(self, mode, *args, **kwargs):
-        # `keras.Model.quantize` makes a warning of this, as of layers that have no such method.
-        raise NotImplementedError(f"{self.name!r} stays in {self.dtype}, for it makes coordinates.")
-
-    def get_config(self):
-        config = super().get_config()
-        return config if self.offset is None else {**config, "offset": self.offset}
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        if self.offset is not None:
-            store[_OFFSET] = np.array(self.offset)
-
-    def load_own_variables(self, store):
-        stored = {name: store[name] for name in store.keys()}  # noqa: SIM118 - it may be no dictionary
-        theirs = np.array(stored.pop(_OFFSET, 0.0))
-        super().load_own_variables(stored)
-        ours = 0.0 if self.offset is None else np.array(self.offset)
-        if self.built and np.any(theirs != ours):  # of a head whose bias holds the identity, or for one
-            self.bias.assign(keras.ops.convert_to_numpy(self.bias) + (theirs - ours))
-
-
+Tensor = Any
 _CURE = (
     f"{_checks.CAST_PICTURES}; warp labels by the params of their images: "
-    'keras_stn.Warp(transform, interpolation="nearest")([labels, params])'
+    'keras_stn.Warp(transform, interpolation="nearest")(labels, params)'
 )
-_OFFSET = "offset"  # among the saved weights of a head, by their numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
@@ -149,7 +67,14 @@ class Localization(keras.layers.Layer):
         Section 3.1 of Jaderberg et al., "Spatial Transformer Networks" (2015, arXiv:1506.02025).
     """
 
-    def __init__(self, network=None, transform="affine", *, data_format=None, **kwargs):
+    def __init__(
+        self,
+        network: str | keras.layers.Layer | None = None,
+        transform: str | transforms.Transform = "affine",
+        *,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
         self.data_format = _layout.data_format(data_format)
@@ -180,7 +105,7 @@ class Localization(keras.layers.Layer):
     def _new_head(self):
         if self._head_config:
             config = json.loads(self._head_config)
-            return _saving.part("the head of a Localization", config, Head)
+            return _saving.deserialized("the head of a Localization", config, Head)
         return Head(
             self.transform.num_params,
             kernel_initializer="zeros",
@@ -189,7 +114,7 @@ class Localization(keras.layers.Layer):
             name="params",
         )
 
-    def call(self, images, training=None):  # Keras hands training on to the network
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:  # Keras hands training on
         _checks.floating("images", images.dtype, cure=_CURE)
         images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
         features = self.network(images)  # (batch, n)
@@ -231,36 +156,22 @@ class Localization(keras.layers.Layer):
         for name, kind in (("network", keras.layers.Layer), ("head", Head)):
             if name in config:
                 what = f"the {name} of a Localization"
-                setattr(self, name, _saving.part(what, copy.deepcopy(config[name]), kind))
+                setattr(self, name, _saving.deserialized(what, copy.deepcopy(config[name]), kind))
         super().build_from_config(config)
 
     @classmethod
     def from_config(cls, config):
         config = copy.deepcopy(config)  # Keras empties the config of a Functional network
-        config["network"] = _saving.part(
+        config["network"] = _saving.deserialized(
             "the network of a Localization", config.get("network"), keras.layers.Layer
         )
-        head = config.pop("head", _OLD_HEAD)
+        tells_of_head = "head" in config
+        head = config.pop("head", None)
         layer = cls(**config)
-        if head is _OLD_HEAD:
-            head = _old_head(layer)
+        if not tells_of_head:
+            head = head_of_old_models(layer.transform, layer.params_dtype)
         layer._head_config = json.dumps(head) if head else None
         return layer
-
-
-_OLD_HEAD = "of a model that was saved when no config told of the head"
-
-
-def _old_head(layer: Localization) -> dict:
-    """The config of the head that such a model has: its bias is, or is loaded with, the identity."""
-    head = Head(
-        layer.transform.num_params,
-        kernel_initializer="zeros",
-        bias_initializer=Identity(layer.transform),
-        dtype=layer.params_dtype,
-        name="params",
-    )
-    return keras.saving.serialize_keras_object(head)
 
 
 def _freeze_what_is_new(network: keras.layers.Layer) -> None:

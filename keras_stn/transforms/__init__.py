@@ -29,6 +29,7 @@ __all__ = [
     "get",
 ]
 
+
 def get(transform: Any) -> Transform:
     """The transform family that `transform` stands for.
 

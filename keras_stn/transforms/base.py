@@ -73,8 +73,8 @@ class Transform:
             params: (batch, num_params), floating point.
             *axes: x and y of the target points, normalised, in the dtype of `params`. They broadcast:
                 for the pixels of an output x is (1, 1, w) and y (1, h, 1). Begin with the params, as in
-                `k * x * x`: a converter would keep what hangs on the axes alone, such as `x * x + y * y`,
-                as a picture in the file.
+                `k * x * x`: a converter would keep what hangs on the axes alone, such as
+                `x * x + y * y`, as a picture in the file.
 
         Returns:
             x and y of the source, which broadcast to (batch, h, w). What hangs on one axis alone can

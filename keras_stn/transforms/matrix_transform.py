@@ -55,8 +55,7 @@ class MatrixTransform(Transform):
         )
 
     def map(self, params, *axes):
-        rows = grids.rows(self._checked_theta(params))
-        return tuple(grids.combination(slopes, axes, offset) for *slopes, offset in rows)
+        return tuple(grids.matrix_map(self._checked_theta(params), axes))
 
     def points(self, params, source_size, output_size, align_corners=False):
         theta, sizes = self._checked_theta(params), (source_size, output_size)

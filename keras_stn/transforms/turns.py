@@ -1,4 +1,4 @@
-"""What families that turn the picture share: the aspect ratio, and a sine with the same bits everywhere."""
+"""What families that turn the picture share: an aspect ratio, and a sine of the same bits everywhere."""
 
 from typing import Any
 

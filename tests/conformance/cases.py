@@ -310,9 +310,9 @@ LOCALIZATIONS = [
         any_size=False,
     ),
     Case(
-        "Identity-as-bias",
-        ("localization.Identity",),
-        lambda: keras.layers.Dense(3, bias_initializer=localization.Identity("attention")),
+        "IdentityParams-as-bias",
+        ("localization.IdentityParams",),
+        lambda: keras.layers.Dense(3, bias_initializer=localization.IdentityParams("attention")),
         (params("attention"),),
     ),
 ]
@@ -335,6 +335,15 @@ def _grid_sample(**arguments):
     return lambda: lambda images, grid: ops.grid_sample(images, grid, **arguments)
 
 
+def _warp(id, *, inputs=None, any_size=True, users_code=False, **arguments):
+    inputs = inputs or (IMAGES, params(arguments.get("transform", "affine")))
+
+    def make():
+        return lambda images, params: ops.warp(images, params, **arguments)
+
+    return Case(f"warp-{id}", ("ops.warp",), make, inputs, any_size, users_code)
+
+
 FUNCTIONS = [
     *(
         Case(
@@ -355,6 +364,25 @@ FUNCTIONS = [
         ("ops.grid_sample",),
         _grid_sample(fill_value=[0.5, -1.0, 2.0], align_corners=True),
         (IMAGES, GRID),
+    ),
+    Case(
+        "grid_sample-channels_first",
+        ("ops.grid_sample",),
+        _grid_sample(data_format="channels_first"),
+        (CHANNELS_FIRST, GRID),
+        any_size=False,
+    ),
+    _warp("affine"),
+    _warp("users-family", transform=Bulge(power=3), users_code=True),
+    _warp("bicubic-mirror", transform="similarity", interpolation="bicubic", fill_mode="mirror"),
+    _warp("output_size", output_size=(4, 9), fill_value=[0.5, -1.0, 2.0], align_corners=True),
+    _warp("labels", inputs=(LABELS, params("affine")), interpolation="nearest", fill_mode="wrap"),
+    _warp(
+        "channels_first",
+        inputs=(CHANNELS_FIRST, params("attention")),
+        any_size=False,
+        transform="attention",
+        data_format="channels_first",
     ),
     Case(
         "affine_grid",
@@ -416,6 +444,7 @@ _SOME = {
     "Localization-conv",
     "Localization-users-sequential",
     "grid_sample-bicubic-reflect",
+    "warp-users-family",
     "affine_grid",
     "similarity.inverse",
     "users-points.transform_points",

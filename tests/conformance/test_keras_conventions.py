@@ -143,12 +143,12 @@ def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
     assert len(network) == NETWORK_WEIGHTS[name]
     assert network == layer.localization.network.weights
     assert (kernel.path, bias.path) == (
-        "stn/localization/params/kernel",
-        "stn/localization/params/bias",
+        "stn/stn_localization/params/kernel",
+        "stn/stn_localization/params/bias",
     )
     features = layer.localization.network.output_shape[-1]
     assert (kernel.shape, bias.shape) == ((features, 4), (4,))
-    assert all(weight.path.startswith("stn/localization/") for weight in layer.weights)
+    assert all(weight.path.startswith("stn/stn_localization/") for weight in layer.weights)
 
 
 def test_warp_has_no_weights():

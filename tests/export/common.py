@@ -10,10 +10,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from graph_file import export_graph
 
 import keras_stn
-from keras_stn import transforms
+from keras_stn import export, transforms
 
+EXPORTERS = {
+    "saved_model": export.export_saved_model,
+    "tflite": export.export_tflite,
+    "onnx": export.export_onnx,
+    "graph": export_graph,
+}
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
 # name: (fill_mode, fill_value); images have two channels
 FILLS = {
@@ -41,6 +48,7 @@ _axes = zip(
     itertools.cycle([False, True]),
     strict=False,
 )
+COLUMNS = "family", "interpolation", "fill", "size", "batch", "align_corners"
 COVERING = [(f, i, fill, size, batch, ac) for f, (i, fill), size, batch, ac in _axes]
 
 # What no params should be, and the column where they are, of the six of an affine map.
@@ -64,6 +72,12 @@ def warp(
         family, output_size, fill_mode=fill_mode, fill_value=fill_value, name="warped", **arguments
     )
     return keras.Model([images, params], layer([images, params]))
+
+
+def warp_arguments(family, interpolation, fill, size, batch=None, align_corners=False, **more):
+    """Those of `warp` for a row of COVERING."""
+    row = family, interpolation, fill, size, batch, align_corners
+    return {**dict(zip(COLUMNS, row, strict=True)), **more}
 
 
 def inputs(model, batch, within=0.6):

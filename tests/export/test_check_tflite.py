@@ -221,7 +221,9 @@ def test_what_is_no_fault_is_not_found(tmp_path):
 def test_integers_without_coarse_coordinates_are_no_sampler_in_8_bits(tmp_path, content):
     path = tmp_path / "model.tflite"
     path.write_bytes(content())
-    assert "BATCH_MATMUL" in {operator.name for operator in _flatbuffer.operators(path.read_bytes())}
+    assert "BATCH_MATMUL" in {
+        operator.name for operator in _flatbuffer.parse(path.read_bytes()).operators
+    }
     assert "int8-sampler" not in [finding.rule for finding in export.check_tflite(path)]
 
 

@@ -4,19 +4,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from common import raises, warp
+from common import EXPORTERS, raises, warp
 
 import keras_stn
 from keras_stn import export, sampler
-from keras_stn.export import _accuracy, _latency, _litert, _samplers, _trace
+from keras_stn.export import _accuracy, _samplers, _samples
 
-EXPORTERS = (export.export_saved_model, export.export_tflite, export.export_onnx)
-
-
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch):
-    monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-    monkeypatch.setattr(_latency, "median_ms", lambda *_: None)
+every = pytest.mark.parametrize("exporter", EXPORTERS.values(), ids=EXPORTERS)
+to_a_bound = pytest.mark.parametrize("exporter", [*EXPORTERS.values()][1:], ids=[*EXPORTERS][1:])
 
 
 # --- The samples -----------------------------------------------------------------------------------
@@ -24,18 +19,18 @@ def _untimed(monkeypatch):
 
 @pytest.mark.parametrize(("dtype", "top"), [("uint8", 255), ("int8", 127), ("int32", 255), ("bool", 1)])
 def test_images_of_whole_numbers_fill_their_range(dtype, top):
-    (images,) = _trace.random_inputs((tf.TensorSpec((None, 24, 17, 3), dtype),))
+    (images,) = _samples.random_inputs((tf.TensorSpec((None, 24, 17, 3), dtype),))
     assert images.dtype == dtype
     assert 0 == images.min() <= images.max() <= top
     assert images.max() >= 0.98 * top  # else there is next to nothing to compare
 
 
 def test_whole_numbers_that_are_no_images_are_in_every_table():
-    (tokens,) = _trace.random_inputs((tf.TensorSpec((None, 9), "int32"),))
+    (tokens,) = _samples.random_inputs((tf.TensorSpec((None, 9), "int32"),))
     assert np.all(tokens == 0)
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS[1:])
+@to_a_bound
 def test_images_in_bytes_are_compared(exporter, tmp_path):
     images = keras.Input((24, 17, 1), dtype="uint8")
     scaled = keras.layers.Rescaling(1 / 255)(images)
@@ -44,7 +39,7 @@ def test_images_in_bytes_are_compared(exporter, tmp_path):
     assert 100 < report.psnr < np.inf or report.max_error == 0
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS[1:])
+@to_a_bound
 def test_outputs_without_a_finite_number_prove_nothing(exporter, tmp_path):
     images = keras.Input((8, 12, 1))
     broken = keras.layers.Rescaling(float("nan"), name="broken")(images)
@@ -53,7 +48,7 @@ def test_outputs_without_a_finite_number_prove_nothing(exporter, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_samples_that_a_model_cannot_run_on_are_named(exporter, tmp_path):
     tokens = keras.Input((3,), dtype="int32")
     model = keras.Model(tokens, keras.layers.Embedding(5, 2)(tokens))
@@ -62,19 +57,45 @@ def test_samples_that_a_model_cannot_run_on_are_named(exporter, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_an_output_without_a_batch_is_compared(exporter, tmp_path):
     images = keras.Input((8, 12, 1))
     model = keras.Model(images, keras.ops.mean(keras_stn.SpatialTransformer("dense")(images)))
     assert exporter(model, tmp_path / "model").max_error <= 1e-6  # of a mean of 0.5
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_a_fixed_batch_takes_any_number_of_samples(exporter, tmp_path):
     model = warp("similarity", (6, 7), batch=4)
     rng = np.random.default_rng(0)
     samples = [rng.random((6, *tensor.shape[1:]), "float32") for tensor in model.inputs]
     assert exporter(model, tmp_path / "model", samples=samples).max_error <= 5e-6
+
+
+def test_samples_may_be_arrays_a_file_a_dataset_or_a_function(tmp_path):
+    specs = tf.TensorSpec((None, 3, 2), "float32", "one"), tf.TensorSpec((None,), "int32", "two")
+    arrays = [np.random.default_rng(0).random((5, 3, 2)), np.arange(5)]
+    by_name = dict(zip(("one", "two"), arrays, strict=True))
+    np.savez(tmp_path / "both.npz", label=np.zeros(7), **by_name)  # what is no input is left alone
+    forms = {
+        "list": arrays,
+        "by name": by_name,
+        "file": tmp_path / "both.npz",
+        "its name": str(tmp_path / "both.npz"),
+        "dataset": tf.data.Dataset.from_tensor_slices(by_name).batch(2),
+        "iterator": iter([by_name]),
+        "function": lambda: ([array[i : i + 1] for array in arrays] for i in range(5)),
+    }
+    for name, form in forms.items():
+        one, two = _samples.read(form, specs)
+        assert (one.dtype, two.dtype) == ("float32", "int32"), name
+        assert np.array_equal(one, arrays[0].astype("float32")), name
+        assert np.array_equal(two, arrays[1]), name
+    np.savez(tmp_path / "one.npz", digits=arrays[0])
+    (one,) = _samples.read(tmp_path / "one.npz", specs[:1])
+    assert np.array_equal(one, arrays[0].astype("float32"))
+    with raises("samples must be an .npz file of one array, or of one for each", "it holds"):
+        _samples.read(tmp_path / "both.npz", (tf.TensorSpec((None, 3), name="three"),))
 
 
 # --- The bound -------------------------------------------------------------------------------------
@@ -132,20 +153,19 @@ def test_predicted_params_may_carry_the_rounding_of_their_network(tmp_path):
 )
 def test_faults_are_refused_where_params_are_predicted(tmp_path, monkeypatch, fault):
     gather = sampler.gather_taps
-    monkeypatch.setattr(_samplers, "for_cpu", lambda images, at, *how: gather(images, fault(at), *how))
+    monkeypatch.setattr(
+        _samplers, "for_cpu", lambda images, at, *sampling: gather(images, fault(at), *sampling)
+    )
     with raises("model must give the same numbers in LiteRT"):
         export.export_tflite(_predicting(), tmp_path / "model.tflite")
 
 
 def test_the_bound_has_no_jump():
-    bounds = [
-        _accuracy.allowed(np.ones(1), [_samplers.Use("bilinear", n, tf.float32)], 0.0)
-        for n in range(1, 400)
-    ]
+    bounds = [_accuracy.allowed(size, 0.0) for size in range(1, 400)]
     assert max(np.diff(bounds)) < 4e-7
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@every
 def test_functions_left_to_run_eagerly_are_exported_as_graphs(exporter, tmp_path):
     tf.config.run_functions_eagerly(True)
     try:

@@ -69,8 +69,8 @@ def test_float16_without_the_split_would_lose_it():
 def test_split_coordinates_give_the_same_numbers_in_float32(interpolation, fill_mode, scale):
     image = np.random.default_rng(1).random((37, 52)).astype("float32")
     theta = (THETA * scale + np.float32([[[0, 0, 0.01], [0, 0, 0.02]]])).astype("float32")
-    how = {"theta": theta, "fill_mode": fill_mode, "interpolation": interpolation}
-    expected, actual = (warp(image, "float32", split, **how) for split in (False, True))
+    sampling = {"theta": theta, "fill_mode": fill_mode, "interpolation": interpolation}
+    expected, actual = (warp(image, "float32", split, **sampling) for split in (False, True))
     errors = np.sort(np.abs(expected - actual).ravel())
     if interpolation == "nearest":
         errors = errors[:-2]  # points halfway between two pixels

@@ -14,6 +14,7 @@ import tensorflow as tf
 from common import (
     ATOL,
     ATOL_224,
+    COLUMNS,
     COVERING,
     FILLS,
     INTERPOLATIONS,
@@ -26,6 +27,7 @@ from common import (
     strange_inputs,
     survives_a_failed_write,
     warp,
+    warp_arguments,
 )
 
 import keras_stn
@@ -45,30 +47,29 @@ def runner(path):
 # --- The numbers -----------------------------------------------------------------------------------
 
 
-def check(path, family, interpolation, fill, size, batch=None, align_corners=False):
-    model = warp(family, size, fill, batch, interpolation=interpolation, align_corners=align_corners)
-    report = export.export_onnx(model, path)
+def check(exported, family, interpolation, fill, size, batch=None, align_corners=False):
+    arguments = warp_arguments(family, interpolation, fill, size, batch, align_corners)
+    path, report = exported("onnx", warp, arguments)
     assert report.ops["GridSample"] == 1
     assert report.findings == []
-    running = runner(path)
+    model, running = warp(**arguments), runner(path)
     for n in (1, 3, 8, 32) if batch is None else (batch,):
         if max(size) < 100 or n <= 3:
             atol = ATOL if max(size) <= 64 else ATOL_224
             assert difference(model, running, inputs(model, n)) <= atol, (family, size, n)
 
 
-@pytest.mark.parametrize(("family", "interpolation", "fill", "size", "batch", "align_corners"), COVERING)
+@pytest.mark.parametrize(COLUMNS, COVERING)
 def test_one_grid_sample_matches_keras(
-    tmp_path, family, interpolation, fill, size, batch, align_corners
+    exported, family, interpolation, fill, size, batch, align_corners
 ):
-    path = tmp_path / "warp.onnx"
-    check(path, family, interpolation, fill, size, batch, align_corners)
+    check(exported, family, interpolation, fill, size, batch, align_corners)
 
 
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("fill", ["constant", "mirror"])
-def test_photograph_sizes_match_keras(tmp_path, interpolation, fill):
-    check(tmp_path / "warp.onnx", "affine", interpolation, fill, (224, 160))
+def test_photograph_sizes_match_keras(exported, interpolation, fill):
+    check(exported, "affine", interpolation, fill, (224, 160))
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -122,11 +123,11 @@ def test_covering_table_covers():
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("family", transforms.FAMILIES)
-def test_the_whole_table(tmp_path, family, interpolation, fill):
+def test_the_whole_table(exported, family, interpolation, fill):
     for index, height in enumerate(SIZES):
         batches = (None, 3) if index % 2 else (3, None)
         for width, batch in zip((height, SIZES[index - 3]), batches, strict=True):
-            check(tmp_path / "warp.onnx", family, interpolation, fill, (height, width), batch)
+            check(exported, family, interpolation, fill, (height, width), batch)
 
 
 @pytest.mark.parametrize("fill", FILLS)
@@ -159,16 +160,27 @@ def test_gather_mode_is_portable_and_matches_keras(tmp_path):
 # --- Robust ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", ["grid_sample", "gather"])
+@pytest.mark.parametrize(COLUMNS, COVERING)
+def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
+    exported, family, interpolation, fill, size, batch, align_corners
+):
+    """In the files of `test_one_grid_sample_matches_keras`."""
+    arguments = warp_arguments(family, interpolation, fill, size, batch, align_corners)
+    path, _ = exported("onnx", warp, arguments)
+    strange(warp(**arguments), path, batch)
+
+
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
-    tmp_path, interpolation, fill, mode
-):
-    model = warp(fill=fill, size=(7, 6), interpolation=interpolation)
-    export.export_onnx(model, tmp_path / "warp.onnx", mode=mode)
-    running = runner(tmp_path / "warp.onnx")
-    for feed in strange_inputs(model):
+def test_params_that_are_no_numbers_or_huge_do_so_by_gathers(exported, interpolation, fill):
+    arguments = {"fill": fill, "size": (7, 6), "interpolation": interpolation}
+    path, _ = exported("onnx", warp, arguments, mode="gather")
+    strange(warp(**arguments), path)
+
+
+def strange(model, path, batch=None):
+    running = runner(path)
+    for feed in strange_inputs(model, batch):
         assert difference(model, running, feed) <= ATOL, feed["params"]
 
 
@@ -187,12 +199,11 @@ def test_small_digits_model_has_at_most_45_nodes(tmp_path):
     assert sum(gathers.ops.values()) > 2 * sum(report.ops.values())
 
 
-def test_file_passes_the_full_check_and_names_its_batch(tmp_path):
-    model = warp()
-    report = export.export_onnx(model, tmp_path / "warp.onnx")
-    proto = onnx.load(tmp_path / "warp.onnx")
+def test_file_passes_the_full_check_and_names_its_batch(exported):
+    path, report = exported("onnx", warp)
+    proto = onnx.load(path)
     onnx.checker.check_model(proto, full_check=True)
-    assert report.size == (tmp_path / "warp.onnx").stat().st_size
+    assert report.size == path.stat().st_size
     assert dict(collections.Counter(node.op_type for node in proto.graph.node)) == report.ops
     assert [value.name for value in proto.graph.input] == ["images", "params"]
     (output,) = proto.graph.output
@@ -292,7 +303,8 @@ class Framed(keras.layers.Layer):
 def test_a_function_of_the_model_runs_on_after_the_export(tmp_path):
     model = keras.Sequential([keras.Input((6, 7, 1)), Framed()])
     report = export.export_onnx(model, tmp_path / "model.onnx")
-    assert report.findings == ["1 of 1 samplers kept their gathers: inside a tf.function."]
+    (finding,) = report.findings
+    assert finding.message == "1 of 1 samplers kept their gathers: inside a tf.function"
     images = np.random.default_rng(0).random((3, 6, 7, 1), "float32")
     assert np.array_equal(model(images), images)
     model.compile("sgd", "mse")
@@ -336,7 +348,8 @@ def test_images_without_a_kernel_keep_their_gathers_and_say_so(tmp_path, dtype):
     report = export.export_onnx(model, tmp_path / "labels.onnx", samples=samples)
     assert report.max_error == 0
     assert "GridSample" not in report.ops
-    assert report.findings == [f"1 of 1 samplers kept their gathers: {dtype} images."]
+    (finding,) = report.findings
+    assert str(finding) == f"1 of 1 samplers kept their gathers: {dtype} images (ONNX Runtime)"
 
 
 # --- What goes wrong -------------------------------------------------------------------------------
@@ -403,5 +416,7 @@ def test_invalid_model_and_path(tmp_path):
 
 def test_missing_extra_names_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tf2onnx" else True)
-    with pytest.raises(ImportError, match=r'needs tf2onnx: pip install "keras-stn\[export\]"'):
+    with pytest.raises(
+        ImportError, match=r'needs tf2onnx: pip install tf2onnx, or "keras-stn\[export\]"'
+    ):
         export.export_onnx(warp(), tmp_path / "warp.onnx")

@@ -10,12 +10,6 @@ from common import inverse_model, warp
 
 import keras_stn
 from keras_stn import export
-from keras_stn.export import _litert
-
-
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch):
-    monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
 
 
 def message(model, path, form="tflite", **arguments):

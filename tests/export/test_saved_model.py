@@ -12,6 +12,7 @@ from common import inputs, raises, small_digits_model, warp
 
 import keras_stn
 from keras_stn import export
+from keras_stn.export import _accuracy
 
 
 def serve(path, **feed):
@@ -100,9 +101,24 @@ np.savez(file, served=served, to_images=to_images, to_params=to_params)
 """
 
 
-def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path):
-    model = warp(size=(7, 12), fill="reflect")
-    export.export_saved_model(model, tmp_path / "warp")
+def compiled(path):
+    """Whether the signature and `serve` ask TensorFlow to compile a part of them by XLA."""
+    loaded = tf.saved_model.load(str(path))
+    asked = []
+    for function in (loaded.signatures["serving_default"], *loaded.serve.concrete_functions):
+        graph = function.graph.as_graph_def()
+        inside = (node for function in graph.library.function for node in function.node_def)
+        asked.append(any(node.attr["_XlaCompile"].b for node in (*graph.node, *inside)))
+    return asked
+
+
+@pytest.mark.parametrize("mode", ["gather", "xla"])
+def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path, mode):
+    model = warp(size=(7, 12), fill="reflect", output_size=(12, 18))  # large enough to be compiled
+    report = export.export_saved_model(model, tmp_path / "warp", mode=mode)
+    assert report.max_error == 0
+    assert report.format == {"gather": "SavedModel", "xla": "SavedModel xla"}[mode]
+    assert compiled(tmp_path / "warp") == [mode == "xla", mode == "xla"]
     feed = inputs(model, 3)
     np.savez(tmp_path / "arrays.npz", **feed)
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path / "warp"), str(tmp_path / "arrays.npz")]
@@ -117,7 +133,7 @@ def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path):
     to_images, to_params = tape.gradient(value, [images, params])
     answer = np.load(tmp_path / "arrays.npz")
     np.testing.assert_allclose(answer["served"], warped, atol=1e-6, rtol=0)
-    # Sums of a hundred products: float32, in another order.
+    # Sums of some hundred products: float32, in another order.
     np.testing.assert_allclose(answer["to_images"], to_images, atol=1e-4, rtol=1e-4)
     np.testing.assert_allclose(answer["to_params"], to_params, atol=1e-3, rtol=1e-3)
     assert np.abs(answer["to_params"]).min() > 0
@@ -135,15 +151,15 @@ def test_strings_are_compared_as_they_are(tmp_path):
     samples = [np.ones((2, 6, 7, 1)), np.array(["b", "c"])]
     assert export.export_saved_model(model, tmp_path / "model", samples=samples).max_error == 0
     other = [np.array([word], object) for word in (b"a", b"b")]
-    assert export.saved_model._accuracy.measure(*other).max_error == np.inf
+    assert _accuracy.measure(*other).max_error == np.inf
 
 
 # --- The graph -------------------------------------------------------------------------------------
 
 
-def test_report_says_what_was_done(tmp_path):
-    report = export.export_saved_model(warp(), tmp_path / "warp")
-    files = [file for file in (tmp_path / "warp").rglob("*") if file.is_file()]
+def test_report_says_what_was_done(exported):
+    path, report = exported("saved_model", warp)
+    files = [file for file in path.rglob("*") if file.is_file()]
     assert report.format == "SavedModel"
     assert report.size == sum(file.stat().st_size for file in files)
     assert report.ops["GatherV2"] == 4
@@ -239,7 +255,7 @@ def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch):
     true = os.replace
 
     def fail(source, target):
-        if source.name == "saved_model":
+        if source.name == "new":
             raise OSError("disk full")
         true(source, target)
 
@@ -252,16 +268,16 @@ def test_a_failed_move_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_another_number_than_that_of_keras_raises(tmp_path, monkeypatch):
-    measure = export.saved_model._accuracy.measure
-    monkeypatch.setattr(
-        export.saved_model._accuracy, "measure", lambda truth, answer: measure(truth, answer + 1e-3)
-    )
+    measure = _accuracy.measure
+    monkeypatch.setattr(_accuracy, "measure", lambda truth, answer: measure(truth, answer + 1e-3))
     with raises("must load to the numbers it was saved with", "Received: an error of 0.001"):
         export.export_saved_model(warp(), tmp_path / "warp")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_invalid_arguments(tmp_path):
+    with raises("mode must be one of", "Received: mode='gathers'", "Did you mean 'gather'"):
+        export.export_saved_model(warp(), tmp_path / "model", mode="gathers")
     with raises("model must be a Keras model with known inputs", "Received: model="):
         export.export_saved_model(keras_stn.SpatialTransformer(), tmp_path / "model")
     (tmp_path / "file").write_text("")

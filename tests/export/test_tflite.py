@@ -13,6 +13,7 @@ import tensorflow as tf
 from common import (
     ATOL,
     ATOL_224,
+    COLUMNS,
     COVERING,
     FILLS,
     INTERPOLATIONS,
@@ -26,30 +27,21 @@ from common import (
     strange_inputs,
     survives_a_failed_write,
     warp,
+    warp_arguments,
 )
 
 import keras_stn
 from keras_stn import export, transforms
-from keras_stn.export import _accuracy, _litert
-
-
-@pytest.fixture(autouse=True)
-def _untimed(request, monkeypatch):
-    """The exporter times every file for 0.3 s; one test looks at that."""
-    if "timed" not in request.node.name:
-        monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-
+from keras_stn.export import _accuracy
 
 # --- The numbers -----------------------------------------------------------------------------------
 
 
-def check(path, family, interpolation, fill, size, batch=None, align_corners=False, **arguments):
-    model = warp(
-        family, size, fill, batch, interpolation=interpolation, align_corners=align_corners, **arguments
-    )
-    report = export.export_tflite(model, path)
+def check(exported, family, interpolation, fill, size, batch=None, align_corners=False, **more):
+    arguments = warp_arguments(family, interpolation, fill, size, batch, align_corners, **more)
+    path, report = exported("tflite", warp, arguments)
     assert export.check_tflite(path, "cpu") == []  # no Flex, no custom op
-    run = lite(path)
+    model, run = warp(**arguments), lite(path)
     for n in (1, 3, 8, 32) if batch is None else (batch,):
         if max(size) < 100 or n <= 3:
             atol = ATOL if max(size) <= 64 else ATOL_224
@@ -57,40 +49,39 @@ def check(path, family, interpolation, fill, size, batch=None, align_corners=Fal
     return report
 
 
-@pytest.mark.parametrize(("family", "interpolation", "fill", "size", "batch", "align_corners"), COVERING)
+@pytest.mark.parametrize(COLUMNS, COVERING)
 def test_builtin_ops_alone_match_keras(
-    tmp_path, family, interpolation, fill, size, batch, align_corners
+    exported, family, interpolation, fill, size, batch, align_corners
 ):
-    path = tmp_path / "warp.tflite"
-    check(path, family, interpolation, fill, size, batch, align_corners)
+    check(exported, family, interpolation, fill, size, batch, align_corners)
 
 
 @pytest.mark.parametrize(
     ("interpolation", "fill", "batch"),
     [("bilinear", "constant", None), ("nearest", "wrap", 1), ("bicubic", "mirror", 1)],
 )
-def test_photograph_sizes_match_keras(tmp_path, interpolation, fill, batch):
-    check(tmp_path / "warp.tflite", "affine", interpolation, fill, (224, 160), batch)
+def test_photograph_sizes_match_keras(exported, interpolation, fill, batch):
+    check(exported, "affine", interpolation, fill, (224, 160), batch)
 
 
 @pytest.mark.parametrize("batch", [None, 1])
-def test_sides_of_seven_pixels_convert(tmp_path, batch):
+def test_sides_of_seven_pixels_convert(exported, batch):
     """An integer clip to 0..6 becomes a RELU6 that no kernel has."""
     for index, (size, fill) in enumerate(itertools.product([(7, 7), (5, 7)], FILLS)):
         if index % 4 == 2 * (batch is None):
-            check(tmp_path / "warp.tflite", "rotation", "bilinear", fill, size, batch)
+            check(exported, "rotation", "bilinear", fill, size, batch)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 @pytest.mark.parametrize("family", transforms.FAMILIES)
-def test_the_whole_table(tmp_path, family, interpolation, fill):
+def test_the_whole_table(exported, family, interpolation, fill):
     """Every family x interpolation x fill; of the 49 pairs of sides, 14 with one kind of batch each."""
     for index, height in enumerate(SIZES):
         batches = (None, 3) if index % 2 else (3, None)
         for width, batch in zip((height, SIZES[index - 3]), batches, strict=True):
-            check(tmp_path / "warp.tflite", family, interpolation, fill, (height, width), batch)
+            check(exported, family, interpolation, fill, (height, width), batch)
 
 
 def test_identity_shows_the_image(tmp_path):
@@ -147,23 +138,25 @@ def compiled(path, shape):
 
 @pytest.mark.parametrize("fill", FILLS)
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_axis_aligned_maps_need_no_gather_and_match_keras(tmp_path, interpolation, fill):
+def test_axis_aligned_maps_need_no_gather_and_match_keras(exported, interpolation, fill):
     """Non-square, to another size, by turns in all but interpolation and fill mode."""
     number = INTERPOLATIONS.index(interpolation) + list(FILLS).index(fill)
     family = ("translation", "attention")[number % 2]
     channels = 2 if fill == "fill_values" else 1 + number % 3
     batch = (1, 3)[number // 2 % 2]
     size = (11, 7) if number % 3 else (6, 13)
-    path = tmp_path / "warp.tflite"
-    report = check(path, family, interpolation, fill, size, batch, bool(number % 2), channels=channels)
+    report = check(
+        exported, family, interpolation, fill, size, batch, bool(number % 2), channels=channels
+    )
     assert "GATHER" not in report.ops
 
 
 @pytest.mark.parametrize("family", ["translation", "attention"])
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_axis_aligned_maps_of_64_pixels_need_no_gather(tmp_path, family, interpolation):
-    path = tmp_path / "warp.tflite"
-    report = check(path, family, interpolation, "constant", (64, 64), 1, channels=1, output_size=None)
+def test_axis_aligned_maps_of_64_pixels_need_no_gather(exported, family, interpolation):
+    report = check(
+        exported, family, interpolation, "constant", (64, 64), 1, channels=1, output_size=None
+    )
     assert not [op for op in report.ops if "GATHER" in op]
     assert report.ops["BATCH_MATMUL"] == 2
 
@@ -171,19 +164,29 @@ def test_axis_aligned_maps_of_64_pixels_need_no_gather(tmp_path, family, interpo
 @pytest.mark.parametrize(
     ("size", "channels", "batch"), [((160, 224), 3, 1), ((20, 28), 16, 2), ((20, 28), 1, None)]
 )
-def test_axis_aligned_maps_gather_where_that_is_faster(tmp_path, size, channels, batch):
-    path = tmp_path / "warp.tflite"
-    report = check(path, "attention", "bilinear", "reflect", size, batch, channels=channels)
+def test_axis_aligned_maps_gather_where_that_is_faster(exported, size, channels, batch):
+    report = check(exported, "attention", "bilinear", "reflect", size, batch, channels=channels)
     assert report.ops["GATHER"] == 4
 
 
 # --- Robust ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(COLUMNS, COVERING)
+def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
+    exported, family, interpolation, fill, size, batch, align_corners
+):
+    """In the files of `test_builtin_ops_alone_match_keras`."""
+    arguments = warp_arguments(family, interpolation, fill, size, batch, align_corners)
+    path, _ = exported("tflite", warp, arguments)
+    model, run = warp(**arguments), lite(path)
+    for feed in strange_inputs(model, batch):
+        assert difference(model, run, feed) <= ATOL, feed["params"]
+
+
 @pytest.mark.parametrize(
     ("family", "arguments"),
     [
-        ("affine", {}),
         ("affine", {"batch_size": 3}),
         ("affine", {"batch_size": 3, "target": "gpu"}),
         ("affine", {"quantization": "float16"}),
@@ -192,7 +195,7 @@ def test_axis_aligned_maps_gather_where_that_is_faster(tmp_path, size, channels,
     ],
 )
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
-def test_params_that_are_no_numbers_or_huge_do_what_they_do_in_keras(
+def test_params_that_are_no_numbers_or_huge_do_so_in_other_forms(
     tmp_path, interpolation, family, arguments
 ):
     number = INTERPOLATIONS.index(interpolation) + len(arguments)
@@ -217,11 +220,9 @@ def sizes(tmp_path_factory):
         images, params = keras.Input((side, side, 3), name="images"), keras.Input((6,), name="params")
         model = keras.Model([images, params], keras_stn.Warp()([images, params]))
         samples = [np.zeros((1, side, side, 3)), [transforms.Affine().identity_params]]
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-            result[side, batch] = export.export_tflite(
-                model, path, samples=samples, batch_size=batch
-            ).size
+        result[side, batch] = export.export_tflite(
+            model, path, samples=samples, batch_size=batch, measure_latency=False
+        ).size
         assert result[side, batch] == path.stat().st_size
     return result
 
@@ -237,12 +238,12 @@ def test_files_grow_with_the_sides_and_not_with_the_area(sizes):
     assert sizes[1024, 1] - sizes[224, 1] <= 4 * more_steps + 200
 
 
-def test_size_does_not_depend_on_the_name_of_the_model(tmp_path):
+def test_size_does_not_depend_on_the_name_of_the_model(tmp_path, exported):
     """Keras counts models: "functional_125" stood in the name of every tensor."""
     model = warp()
     named = keras.Model(model.inputs, model.outputs, name="a_name_of_some_more_letters_than_that")
-    sizes = [export.export_tflite(m, tmp_path / "warp.tflite").size for m in (model, named)]
-    assert sizes[0] == sizes[1]
+    _, report = exported("tflite", warp)
+    assert export.export_tflite(named, tmp_path / "warp.tflite").size == report.size
     findings = export.check_tflite(tmp_path / "warp.tflite", "gpu")
     assert {finding.where.split("/")[0].rstrip("_123456789") for finding in findings} >= {"warped"}
 
@@ -321,7 +322,8 @@ def test_timed_report_says_what_was_done(tmp_path):
     for word in (f"{report.size:,} bytes", "GATHER 4", "latency", *report.accuracy, "dB"):
         assert word in words
     assert path.name in "".join(str(report).split())  # a long path goes over several lines
-    assert any("gpu, micro: " in finding for finding in report.findings)  # the batch is open
+    assert report.findings == export.check_tflite(path)
+    assert {("gpu", "micro")} < {finding.runtimes for finding in report.findings}  # the batch is open
 
 
 # --- What goes wrong -------------------------------------------------------------------------------
@@ -340,8 +342,8 @@ def test_error_above_the_bound_raises_and_leaves_no_file(tmp_path):
 def test_default_bound_would_catch_a_thousandth_of_a_pixel(tmp_path, monkeypatch):
     true = export.tflite._samplers.for_cpu
 
-    def shifted(images, coordinates, *how):
-        return true(images, coordinates + 1e-3, *how)
+    def shifted(images, coordinates, *sampling):
+        return true(images, coordinates + 1e-3, *sampling)
 
     monkeypatch.setattr(export.tflite._samplers, "for_cpu", shifted)
     with raises("model must give the same numbers in LiteRT"):
@@ -418,7 +420,10 @@ def test_brackets_in_a_path_are_no_markup(tmp_path):
             ("max_error must be None with quantization; give min_psnr", "Received: max_error=1"),
         ),
         ({"min_psnr": 60}, ("min_psnr must be None without quantization", "Received: min_psnr=60")),
-        ({"min_psnr": "high"}, ("min_psnr must be a positive number", "Received: min_psnr='high'")),
+        (
+            {"min_psnr": "high", "quantization": "float16"},
+            ("min_psnr must be a positive number", "Received: min_psnr='high'"),
+        ),
         ({"samples": np.zeros((2, 3))}, ("samples must be one array for each input", r"\(2, 3\)")),
         ({"samples": {"image": 0}}, ("samples must have the names of the inputs", "'image'")),
     ],
@@ -447,7 +452,9 @@ def test_invalid_model_and_path(tmp_path):
 )
 def test_missing_extra_names_the_command(tmp_path, monkeypatch, missing, arguments):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else True)
-    with pytest.raises(ImportError, match=rf'needs {missing}: pip install "keras-stn\[export\]"'):
+    with pytest.raises(
+        ImportError, match=rf'{missing}: pip install {missing}, or "keras-stn\[export\]"'
+    ):
         export.export_tflite(warp(), tmp_path / "warp.tflite", **arguments)
     if missing == "ai_edge_litert":
         with pytest.raises(ImportError, match=r"keras-stn\[export\]"):

@@ -1,4 +1,4 @@
-"""What stands in a TFLite file beside its ops: constants, versions, the order of its ends, names.
+"""What stands in a TFLite file beside its ops: constants, versions, inputs and outputs, names.
 
 The files are read with the schema alone, not with the package.
 """
@@ -15,24 +15,24 @@ from common import raises, warp
 
 import keras_stn
 from keras_stn import export
-from keras_stn.export import _flatbuffer, _litert, _trace
+from keras_stn.export import _flatbuffer, _samples, _trace
 from keras_stn.export.inspect import inspect_tflite
 
 MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
 OPS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
 
 
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch):
-    monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-
-
-def exported(model, path, **arguments):
+def export_and_parse(model, path, **arguments):
     """The report and the file, whose constants are where old readers look for them."""
     if arguments.get("quantization") == "int8":
-        arguments["representative_dataset"] = _trace.random_inputs(_trace.signature(model).specs, 4)
+        arguments["representative_dataset"] = _samples.random_inputs(_trace.signature(model).specs, 4)
     report = export.export_tflite(model, path, **arguments)
     return report, parsed(path)
+
+
+def upright():
+    model = warp()
+    return keras.Model(model.inputs, model.outputs, name="upright")
 
 
 def parsed(path):
@@ -65,14 +65,14 @@ def test_models_of_every_size_class_export(tmp_path, weights, arguments):
     x = keras_stn.SpatialTransformer("dense", name="upright")(images)
     x = keras.layers.Dense(weights // 500, "relu", name="wide")(keras.layers.Flatten()(x))
     model = keras.Model(images, keras.layers.Dense(10, name="scores")(x))
-    report, file = exported(model, tmp_path / "m.tflite", **arguments)
+    report, file = export_and_parse(model, tmp_path / "m.tflite", **arguments)
     assert not any(buffer.offset > 1 for buffer in file.buffers)
     constants = sum(len(buffer.data) for buffer in file.buffers if buffer.data is not None)
     bytes_each = {None: 4, "float16": 2}.get(arguments.get("quantization"), 1)
     assert bytes_each * weights <= constants <= report.size
     # Scales and zero points of 2,000 channels are 24 KB.
     assert report.size <= bytes_each * model.count_params() + 60_000
-    assert _flatbuffer.constant_bytes((tmp_path / "m.tflite").read_bytes()) == constants
+    assert _flatbuffer.parse((tmp_path / "m.tflite").read_bytes()).constant_bytes == constants
 
 
 @pytest.mark.parametrize("quantization", ["float16", "int8"])
@@ -80,7 +80,7 @@ def test_the_strided_network_exports_by_default(tmp_path, quantization):
     images = keras.Input((28, 20, 1), name="images")
     model = keras.Model(images, keras_stn.SpatialTransformer("strided_conv")(images))
     assert model.count_params() > 130_000
-    report, _ = exported(model, tmp_path / "m.tflite", quantization=quantization)
+    report, _ = export_and_parse(model, tmp_path / "m.tflite", quantization=quantization)
     assert report.psnr >= {"float16": 50, "int8": 25}[quantization]
 
 
@@ -94,7 +94,7 @@ def test_published_networks_export(tmp_path, network, quantization):
         input_shape=(96, 96, 3), include_top=False, weights=None, pooling="avg"
     )
     model = keras.Model(images, keras_stn.SpatialTransformer(backbone)(images))
-    _, file = exported(model, tmp_path / "m.tflite", quantization=quantization)
+    _, file = export_and_parse(model, tmp_path / "m.tflite", quantization=quantization)
     assert not any(buffer.offset > 1 for buffer in file.buffers)
 
 
@@ -104,9 +104,9 @@ def test_constants_behind_the_flatbuffer_are_seen(tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(large_dense("dynamic"))
     assert any(buffer.offset > 1 for buffer in parsed(path).buffers)
-    assert _flatbuffer.constant_bytes(path.read_bytes()) >= 300_000
+    assert _flatbuffer.parse(path.read_bytes()).constant_bytes >= 300_000
     assert re.search("30[0-9],[0-9]{3} of them constants", str(inspect_tflite(path).renderables[0]))
-    weights = _flatbuffer.operators(path.read_bytes())[0].inputs[1]
+    weights = _flatbuffer.parse(path.read_bytes()).operators[0].inputs[1]
     assert weights.constant
     assert weights.external
     path.write_bytes(path.read_bytes()[:-100_000])
@@ -114,11 +114,11 @@ def test_constants_behind_the_flatbuffer_are_seen(tmp_path):
         export.check_tflite(path)
 
 
-def test_constants_are_aligned_to_16_bytes(tmp_path):
+def test_constants_are_aligned_to_16_bytes(exported):
     """Unaligned floats are a fault on some processors; Python's flatbuffers would not align them."""
     for arguments in ({}, {"quantization": "float16"}):
-        exported(warp(), tmp_path / "m.tflite", **arguments)
-        content = (tmp_path / "m.tflite").read_bytes()
+        path, _ = exported("tflite", upright, **arguments)
+        content = path.read_bytes()
         file = schema.Model.GetRootAs(content, 0)
         found = 0
         for index in range(file.BuffersLength()):
@@ -141,10 +141,8 @@ def test_a_file_that_would_pass_two_gigabytes_is_refused_in_words(tmp_path, monk
 # --- What older runtimes read ----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
 def layers():
     """A model with each kind of layer that has weights, with and without a bias."""
-    keras.utils.set_random_seed(1)
     images = keras.Input((24, 20, 3), name="images")
     x = keras_stn.SpatialTransformer("dense", name="upright")(images)
     x = keras.layers.Conv2D(8, 3, activation="relu", bias_initializer="random_normal")(x)
@@ -156,10 +154,21 @@ def layers():
     return keras.Model(images, keras.layers.Dense(30, bias_initializer="random_normal", name="y")(x))
 
 
+def ranges(quantization):
+    """What a file of int8 learns from, as a function: `exported` tells files by their arguments."""
+    return {"representative_dataset": images_of_layers} if quantization == "int8" else {}
+
+
+def images_of_layers():
+    return [np.random.default_rng(0).random((1, 24, 20, 3)) for _ in range(4)]
+
+
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
-def test_biases_follow_the_weights_into_float16(layers, tmp_path, target):
+def test_biases_follow_the_weights_into_float16(exported, target):
     """LiteRT 1.2 and 1.3 otherwise read one as the other: wrong numbers, and no error."""
-    report, file = exported(layers, tmp_path / "m.tflite", quantization="float16", target=target)
+    more = {"target": "gpu"} if target == "gpu" else {}
+    path, report = exported("tflite", layers, quantization="float16", **more)
+    file = parsed(path)
     assert report.psnr >= 60
     ops, (graph,) = op_names(file), file.subgraphs
     made = {int(op.outputs[0]): op for op in graph.operators}
@@ -185,13 +194,14 @@ def test_a_bias_that_something_else_reads_stays_there_in_float32(tmp_path):
     dense = keras.layers.Dense(30, bias_initializer=keras.initializers.Constant(shared))
     model = keras.Model(features, [dense(features), keras.ops.sin(features[:, :30] + shared)])
     dense.bias.assign(shared)
-    report, _ = exported(model, tmp_path / "m.tflite", quantization="float16")
+    report, _ = export_and_parse(model, tmp_path / "m.tflite", quantization="float16")
     assert list(report.accuracy.values())[1].max_error <= 1e-6
 
 
 @pytest.mark.parametrize("quantization", [None, "float16", "dynamic", "int8"])
-def test_op_codes_and_versions_are_true(layers, tmp_path, quantization):
-    report, file = exported(layers, tmp_path / "m.tflite", quantization=quantization)
+def test_op_codes_and_versions_are_true(exported, quantization):
+    path, report = exported("tflite", layers, quantization=quantization, **ranges(quantization))
+    file = parsed(path)
     codes = {OPS[code.builtinCode]: code for code in file.operatorCodes}
     for code in codes.values():  # OpenVINO reads the old field, where 0 is ADD
         assert code.deprecatedBuiltinCode == min(code.builtinCode, 127)
@@ -206,16 +216,17 @@ def test_op_codes_and_versions_are_true(layers, tmp_path, quantization):
     (entry,) = file.metadata
     assert entry.name == b"min_runtime_version"
     assert bytes(file.buffers[entry.buffer].data).rstrip(b"\0").decode() == report.min_runtime
-    assert export.min_runtime(tmp_path / "m.tflite") == report.min_runtime
+    assert export.min_runtime(path) == report.min_runtime
     assert report.min_runtime in str(report)
-    assert report.min_runtime in str(inspect_tflite(tmp_path / "m.tflite").renderables[0])
+    assert report.min_runtime in str(inspect_tflite(path).renderables[0])
     # TensorFlow Lite 2.17 is the first that has dense layers with one scale a channel.
     assert (report.min_runtime == "2.17.0") == (quantization == "dynamic")
 
 
-def test_dense_weights_of_int8_files_have_one_scale(layers, tmp_path):
+def test_dense_weights_of_int8_files_have_one_scale(exported):
     """With one a channel, tflite-runtime 2.14 gives wrong numbers, and no error."""
-    _, file = exported(layers, tmp_path / "m.tflite", quantization="int8")
+    path, _ = exported("tflite", layers, quantization="int8", **ranges("int8"))
+    file = parsed(path)
     ops, (graph,) = op_names(file), file.subgraphs
     weights = [graph.tensors[op.inputs[1]] for op in graph.operators if "FULLY" in ops[op.opcodeIndex]]
     large = [tensor for tensor in weights if np.prod(tensor.shape) >= 1024]
@@ -263,7 +274,7 @@ def _named_as_an_input():
 @pytest.mark.parametrize("build", [_lists, _dictionaries, _nested, _named_as_an_input])
 def test_ends_are_in_the_order_of_the_model_and_have_its_names(tmp_path, build, arguments):
     model = build()
-    exported(model, tmp_path / "m.tflite", **arguments)
+    export_and_parse(model, tmp_path / "m.tflite", **arguments)
     signature = _trace.signature(model)
     interpreter = Interpreter(str(tmp_path / "m.tflite"))
     details, results = interpreter.get_input_details(), interpreter.get_output_details()
@@ -279,7 +290,7 @@ def test_ends_are_in_the_order_of_the_model_and_have_its_names(tmp_path, build, 
 def test_outputs_that_are_inputs_or_one_another_are_at_their_index(tmp_path, arguments):
     zeta, alpha, _, moved, _ = _ends()
     model = keras.Model([zeta, alpha], [alpha, moved, alpha, moved, zeta])
-    exported(model, tmp_path / "m.tflite", **arguments)
+    export_and_parse(model, tmp_path / "m.tflite", **arguments)
     interpreter = Interpreter(str(tmp_path / "m.tflite"))
     assert len(interpreter.get_output_details()) == 5
     error = by_index(interpreter, _trace.signature(model))
@@ -288,7 +299,7 @@ def test_outputs_that_are_inputs_or_one_another_are_at_their_index(tmp_path, arg
 
 def by_index(interpreter, signature):
     """The largest error of a run that knows no names."""
-    feed = _trace.random_inputs(signature.specs, int(interpreter.get_input_details()[0]["shape"][0]))
+    feed = _samples.random_inputs(signature.specs, int(interpreter.get_input_details()[0]["shape"][0]))
     for end, array in zip(interpreter.get_input_details(), feed, strict=True):
         interpreter.resize_tensor_input(end["index"], array.shape)
     interpreter.allocate_tensors()
@@ -300,13 +311,12 @@ def by_index(interpreter, signature):
     return max(np.abs(a - b).max() for a, b in zip(actual, map(np.asarray, expected), strict=True))
 
 
-def test_a_file_says_what_it_is_and_nothing_of_converters(tmp_path):
-    model = warp()
+def test_a_file_says_what_it_is_and_nothing_of_converters(exported):
     for arguments in ({}, {"quantization": "float16"}):
-        _, file = exported(model, tmp_path / "m.tflite", **arguments)
-        assert file.description.decode().rstrip() == f"keras_stn {keras_stn.__version__}: {model.name}"
+        path, _ = exported("tflite", upright, **arguments)
+        file, content = parsed(path), path.read_bytes()
+        assert file.description.decode().rstrip() == f"keras_stn {keras_stn.__version__}: upright"
         assert [entry.name for entry in file.metadata] == [b"min_runtime_version"]
-        content = (tmp_path / "m.tflite").read_bytes()
         for noise in (b"MLIR", b"CONVERSION", b"serving_default_", b"StatefulPartitionedCall"):
             assert noise not in content
 
@@ -317,7 +327,7 @@ def test_one_model_gives_the_same_bytes_each_time(tmp_path, arguments):
     model = keras.saving.load_model(MODEL)
     contents = []
     for _ in range(2):
-        exported(model, tmp_path / "m.tflite", batch_size=1, **arguments)
+        export_and_parse(model, tmp_path / "m.tflite", batch_size=1, **arguments)
         contents.append((tmp_path / "m.tflite").read_bytes())
-        exported(warp(), tmp_path / "other.tflite")
+        export_and_parse(warp(), tmp_path / "other.tflite")
     assert contents[0] == contents[1]

@@ -16,7 +16,6 @@ import pytest
 from common import ATOL, FILLS, INTERPOLATIONS, inputs, small_digits_model, warp
 
 from keras_stn import export, transforms
-from keras_stn.export import _litert
 
 _FOLDERS = os.environ.get("KERAS_STN_SWIFTSHADER"), "/usr/lib/chromium", "/usr/lib/chromium-browser"
 DRIVER = next(
@@ -52,11 +51,6 @@ for path in sys.argv[1:]:
     }
     np.savez(path + ".out.npz", **outputs)
 """
-
-
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch):
-    monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
 
 
 def export_for_gpu(model, path, batch=1):

@@ -9,15 +9,10 @@ import tensorflow as tf
 from common import lite, raises, warp
 
 from keras_stn import demo, export, sampler
-from keras_stn.export import _accuracy, _flatbuffer, _litert, _trace, tflite
-from keras_stn.export.saved_model import write
+from keras_stn.export import _accuracy, _flatbuffer, _samples, _trace
+from keras_stn.export.saved_model import save
 
 MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
-
-
-@pytest.fixture(autouse=True)
-def _untimed(monkeypatch):
-    monkeypatch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +66,8 @@ def warped_psnr(truth, outputs):
 @pytest.fixture(scope="module")
 def float_size(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("float") / "digits.tflite"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_litert.Runner, "latency_ms", lambda *_: None)
-        return {n: export.export_tflite(model, path, batch_size=n).size for n in (1, None)}
+    arguments = {"measure_latency": False}
+    return {n: export.export_tflite(model, path, batch_size=n, **arguments).size for n in (1, None)}
 
 
 def test_float_file_keeps_the_numbers(model, digits, tmp_path):
@@ -119,7 +113,7 @@ def test_int8_keeps_accuracy_and_warped_images(model, digits, truth, float_size,
 def test_float16_leaves_the_sampler_in_float32(model, tmp_path):
     """A constant of a coordinate in float16 is 0.05 pixels off at 224."""
     export.export_tflite(model, tmp_path / "digits.tflite", quantization="float16")
-    operators = _flatbuffer.operators((tmp_path / "digits.tflite").read_bytes())
+    operators = _flatbuffer.parse((tmp_path / "digits.tflite").read_bytes()).operators
     readers = {
         reader.name
         for operator in operators
@@ -136,7 +130,7 @@ def test_representative_dataset_may_be_a_function(model, digits):
     signature = _trace.signature(model)
     (name,) = (spec.name for spec in signature.specs)
     for data in (lambda: ([image[None]] for image in learn[:20]), {name: learn[:20]}, learn[:20]):
-        (images,) = tflite._calibration("int8", data, signature)
+        (images,) = _samples.read(data, signature.specs)
         assert np.array_equal(images, learn[:20])
 
 
@@ -169,8 +163,7 @@ def test_all_of_a_model_in_int8_collapses_and_is_found(model, digits, truth, tmp
     """TensorFlow's own full integer quantization, which is why there is another here."""
     learn, test, labels = digits
     path = tmp_path / "naive.tflite"
-    with sampler.replaced_by(sampler.gather_taps):
-        write(model, _trace.traced(_trace.signature(model, 1)), tmp_path / "saved_model")
+    save(_trace.traced(_trace.signature(model, 1), sampler.gather_taps), tmp_path / "saved_model")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved_model"))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in learn)

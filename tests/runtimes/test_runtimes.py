@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import runtime_files
 
-from keras_stn.export._flatbuffer import operators
+from keras_stn.export._flatbuffer import parse
 
 pytestmark = pytest.mark.runtimes
 
@@ -39,7 +39,7 @@ def not_right(runtime, files):
 
 
 def ops(folder):
-    return {operator.name for operator in operators((folder / "model.tflite").read_bytes())}
+    return {operator.name for operator in parse((folder / "model.tflite").read_bytes()).operators}
 
 
 def test_models_of_all_sizes_export(few):

@@ -1,0 +1,220 @@
+"""The layer `SpatialTransformer`."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_stn import _checks, _layout, _saving, transforms
+from keras_stn.layers.warp import Warp
+from keras_stn.localization import Localization
+from keras_stn.localization.layer import check_network
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class SpatialTransformer(keras.layers.Layer):
+    """A spatial transformer: looks at its input, and moves, turns or scales it for the layers after it.
+
+    Put it at the front of a model, or between two layers. It learns what to do from the loss of the
+    model alone: a localization network predicts the parameters of a transform, and the input is sampled
+    there. A fresh layer returns its input.
+
+    Convention:
+        As in `keras_stn.Warp`: transforms map target to source, in normalised coordinates.
+
+    Args:
+        localization: The localization network: `None` for a small default that suits any image size, a
+            name from `keras_stn.localization.BUILDERS`, any Keras model or layer that turns
+            channels_last images into features (batch, n), or a `keras_stn.Localization`. One object
+            belongs to one transformer; to share params, call a `Localization` and use `keras_stn.Warp`.
+        transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
+            `keras_stn.transforms.Transform`.
+        output_size: (height, width) of the output; the size of the images by default.
+        interpolation: `"nearest"` (no gradient reaches the localization network, which then does not
+            learn), `"bilinear"` or `"bicubic"`.
+        fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
+            `"wrap"`, as in `keras_stn.ops.grid_sample`.
+        fill_value: A number, or one for each channel, for `fill_mode="constant"`: give the value of the
+            background.
+        align_corners: Which points of the corner pixels -1 and 1 are.
+        data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Attributes:
+        localization: The `keras_stn.Localization` inside.
+        warp: The `keras_stn.Warp` inside: `layer.warp(images, params)`.
+
+    Input shape:
+        (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first.
+
+    Output shape:
+        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
+        as the input.
+
+    Raises:
+        ValueError: if an argument is none of the above, or a shape or dtype does not fit.
+
+    Example:
+        >>> import keras, keras_stn
+        >>> model = keras.Sequential([
+        ...     keras.Input((40, 40, 1)),
+        ...     keras_stn.SpatialTransformer(output_size=(28, 28)),
+        ...     keras.layers.Conv2D(32, 5, activation="relu"),
+        ...     keras.layers.GlobalMaxPooling2D(),
+        ...     keras.layers.Dense(10),
+        ... ])
+        >>> model.layers[0].output.shape
+        (None, 28, 28, 1)
+
+    Reference:
+        Jaderberg, Simonyan, Zisserman and Kavukcuoglu, "Spatial Transformer Networks" (2015,
+        arXiv:1506.02025).
+    """
+
+    def __init__(
+        self,
+        localization: str | keras.layers.Layer | None = None,
+        transform: str | transforms.Transform = "affine",
+        output_size: tuple[int, int] | None = None,
+        *,
+        interpolation: str = "bilinear",
+        fill_mode: str = "constant",
+        fill_value: float | Sequence[float] = 0.0,
+        align_corners: bool = False,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        # Named after the layer, because both can stand in a Functional model, where names are unique.
+        self.warp = Warp(
+            transform,
+            output_size,
+            interpolation=interpolation,
+            fill_mode=fill_mode,
+            fill_value=fill_value,
+            align_corners=align_corners,
+            data_format=data_format,
+            dtype=self.dtype_policy,
+            name=f"{self.name}_warp",
+        )
+        if not isinstance(localization, Localization):
+            check_network("localization", localization)
+            localization = Localization(
+                localization,
+                self.warp.transform,
+                data_format=self.warp.data_format,
+                dtype=self.dtype_policy,
+                name=f"{self.name}_localization",
+            )
+        self.localization = localization
+        self._check_parts_agree()
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+
+    def _check_parts_agree(self):
+        for argument in ("transform", "data_format"):
+            ours, theirs = getattr(self.warp, argument), getattr(self.localization, argument)
+            if ours == theirs:
+                continue
+            ours, theirs = (
+                f"{type(value).__name__}({value.get_config()})" if argument == "transform" else value
+                for value in (ours, theirs)
+            )
+            if ours != theirs:
+                raise _checks.error(
+                    f"{argument} must be the same for the SpatialTransformer and its Localization. "
+                    f"Received: {argument}={ours} and localization.{argument}={theirs}."
+                )
+
+    def build(self, input_shape):
+        if not self.localization.built:
+            self.localization.build(input_shape)
+        self.warp.build([input_shape, self.localization.compute_output_shape(input_shape)])
+        if not self.trainable:  # as an argument, it has not reached the parts
+            self.localization.trainable = False
+
+    def localize(self, images: Tensor, training: bool | None = None) -> Tensor:
+        """The params of `images`: the first half of what the layer does.
+
+        Use it where one localization serves more than one warp: several glimpses of an image, rounds
+        that look again at what they have warped, labels that move with their images. On the symbolic
+        tensors of a Functional model it makes `localization` a layer of the model, with the weights of
+        this layer.
+
+        Args:
+            images: As the layer takes them.
+            training: As in a call of the layer.
+
+        Returns:
+            (batch, num_params), float32 at least.
+
+        Raises:
+            ValueError: if the shape or dtype of `images` does not fit.
+
+        Example:
+            >>> import keras, keras_stn
+            >>> images = keras.Input((40, 40, 1))
+            >>> look = keras_stn.SpatialTransformer(transform="similarity")
+            >>> params = look.localize(images)
+            >>> for _ in range(2):  # look again at what is warped, and warp the image itself
+            ...     again = look.localize(look.warp(images, params))
+            ...     params = look.warp.transform.compose(params, again)
+            >>> model = keras.Model(images, look.warp(images, params))
+        """
+        images = _checks.tensor("images", images)
+        axes = _layout.axes(self.warp.data_format)
+        _checks.known_rank("images", images, axes)
+        _checks.shape("images", images, (None,) * 4, axes)
+        if not self.built:
+            self.build(tuple(images.shape))
+        return self.localization(images, training=training)
+
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
+        params = self.localize(images, training)  # (batch, num_params)
+        return self.warp(images, params)  # (batch, h, w, channels)
+
+    def compute_output_shape(self, input_shape):
+        params_shape = self.localization.compute_output_shape(input_shape)
+        return self.warp.compute_output_shape([input_shape, params_shape])
+
+    def compute_output_spec(self, images, training=None):
+        return self.warp.compute_output_spec([images, self.localization.compute_output_spec(images)])
+
+    def get_config(self):
+        warp = self.warp.get_config()
+        arguments = (
+            "transform",
+            "output_size",
+            "interpolation",
+            "fill_mode",
+            "fill_value",
+            "align_corners",
+            "data_format",
+        )
+        _saving.refuse_what_does_not_load(self)
+        localization = _saving.serialized(self.localization)
+        localization.pop("build_config", None)  # for images of one size; a copy may be for another
+        return {
+            **super().get_config(),
+            "localization": localization,
+            **{argument: warp[argument] for argument in arguments},
+        }
+
+    def get_build_config(self):
+        config = super().get_build_config()
+        return config and {**config, "localization": self.localization.get_build_config()}
+
+    def build_from_config(self, config):
+        if config.get("localization") and not self.localization.built:  # it may be another's as well
+            self.localization.build_from_config(config["localization"])
+        super().build_from_config(config)
+
+    @classmethod
+    def from_config(cls, config):
+        config = copy.deepcopy(config)
+        config["localization"] = _saving.deserialized(
+            "the localization of a SpatialTransformer", config.get("localization"), Localization
+        )
+        return cls(**config)

@@ -1,0 +1,154 @@
+"""The layer `Warp`."""
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from keras_stn import _checks, _layout, transforms
+from keras_stn.ops._warp import Warping
+
+Tensor = Any
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class Warp(keras.layers.Layer):
+    """Warps images by the parameters of a transform: images and params -> warped images.
+
+    The grid generator and the sampler of a spatial transformer. Use it where the parameters are at
+    hand or a Functional model needs them for something else; `keras_stn.SpatialTransformer` predicts
+    them itself. Call it as `warp(images, params)` or as `warp([images, params])`, which are the same in
+    every model and every file. `keras_stn.ops.warp` is the same as a function.
+
+    Convention:
+        A transform maps target to source, in normalised coordinates: the output pixel at p shows the
+        input at transform(p). -1 and 1 are the outer edges of the corner pixels, or their centres with
+        `align_corners=True`. Params that are NaN or infinite put all points outside the image: the
+        output is finite wherever the images are, and other images of the batch do not change. The
+        derivative by a coordinate is, at the centre of a pixel, the one from the right.
+
+    Args:
+        transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
+            `keras_stn.transforms.Transform`.
+        output_size: (height, width) of the output; the size of the images by default.
+        interpolation: `"nearest"` (ties to even; gives no gradient to the params), `"bilinear"` or
+            `"bicubic"`.
+        fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
+            `"wrap"`, as in `keras_stn.ops.grid_sample`.
+        fill_value: A number, or one for each channel, for `fill_mode="constant"`.
+        align_corners: Which points of the corner pixels -1 and 1 are.
+        data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Input shape:
+        images (batch, H, W, channels), or (batch, channels, H, W) for channels_first: floating point, or
+        whole numbers with `interpolation="nearest"`, as labels are; params (batch, num_params), one row
+        for each image. Any size from 1 up, static or not. A batch of 1 goes with any other, and no
+        image is copied: one image at many poses, one map for many images. In a model's input it must be
+        known to be 1, by `keras.Input(..., batch_size=1)`.
+
+    Output shape:
+        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; whole numbers
+        keep their dtype, and so labels their values under every policy, where labels in floats are
+        rounded to half precision. channels_first as the input. Coordinates and weights are float32 at
+        least, whatever the dtype policy.
+
+    Raises:
+        ValueError: if an argument is none of the above, or a shape or dtype does not fit.
+
+    Example:
+        >>> import numpy as np, keras_stn
+        >>> image = np.arange(4, dtype="float32").reshape(1, 1, 4, 1)
+        >>> shift = np.array([[0.5, 0.0]], "float32")  # one pixel of four: half of -1 to 1 is two
+        >>> keras_stn.Warp("translation", fill_mode="wrap")([image, shift]).numpy().ravel().tolist()
+        [1.0, 2.0, 3.0, 0.0]
+
+    Reference:
+        Sections 3.2 and 3.3 of Jaderberg et al., "Spatial Transformer Networks" (2015,
+        arXiv:1506.02025).
+    """
+
+    def __init__(
+        self,
+        transform: str | transforms.Transform = "affine",
+        output_size: tuple[int, int] | None = None,
+        *,
+        interpolation: str = "bilinear",
+        fill_mode: str = "constant",
+        fill_value: float | Sequence[float] = 0.0,
+        align_corners: bool = False,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ):
+        # Keras would cast the params to the compute dtype, and so coordinates to half precision.
+        super().__init__(**{"autocast": False, **kwargs})
+        self.transform = transforms.get(transform)
+        self.output_size = None if output_size is None else _checks.size("output_size", output_size)
+        self.interpolation = _checks.interpolation(interpolation)
+        self.fill_mode = _checks.fill_mode(fill_mode)
+        self.fill_value = _checks.fill_value(fill_value)
+        self.align_corners = _checks.boolean("align_corners", align_corners)
+        self.data_format = _layout.data_format(data_format)
+        self.input_spec = [keras.layers.InputSpec(ndim=4), keras.layers.InputSpec(ndim=2)]
+
+    def __call__(self, images: Tensor, params: Tensor = None, **kwargs: Any) -> Tensor:
+        """Call the layer on images and params, two arguments or a list of the two."""
+        # Keras builds, checks and saves a layer by its first argument: let it be all there is.
+        return super().__call__(_pair(images, params), **kwargs)
+
+    def call(self, inputs: Sequence[Tensor]) -> Tensor:
+        images, params = inputs
+        return self._warping()(tf.cast(images, self._dtype_of(images)), params)
+
+    def _warping(self) -> Warping:
+        """The settings as they are now, for they may have been changed."""
+        return Warping(
+            transform=self.transform,
+            output_size=self.output_size,
+            interpolation=self.interpolation,
+            fill_mode=self.fill_mode,
+            fill_value=self.fill_value,
+            align_corners=self.align_corners,
+            data_format=self.data_format,
+        )
+
+    def _dtype_of(self, images: Tensor) -> str:
+        """Of the output: labels are never cast, for half precision has no label of 257."""
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        return self.compute_dtype if "float" in dtype else dtype
+
+    def compute_output_shape(self, input_shape):
+        images, params = (keras.KerasTensor(shape) for shape in input_shape)
+        return self._warping().output_shape(images, params)
+
+    def compute_output_spec(self, inputs):
+        images, params = inputs
+        shape = self._warping().output_shape(images, params)
+        return keras.KerasTensor(shape, dtype=self._dtype_of(images))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "transform": keras.saving.serialize_keras_object(self.transform),
+            "output_size": self.output_size,
+            "interpolation": self.interpolation,
+            "fill_mode": self.fill_mode,
+            "fill_value": self.fill_value,
+            "align_corners": self.align_corners,
+            "data_format": self.data_format,
+        }
+
+
+def _pair(images: Any, params: Any) -> list[Tensor]:
+    """[images, params], of either form of a call."""
+    inputs = images if params is None else [images, params]
+    nested = (list, tuple, Mapping)
+    if isinstance(inputs, (list, tuple)) and len(inputs) == 2 and not isinstance(inputs[0], nested):
+        return list(inputs)
+    came = f"a dictionary of {list(inputs)}" if isinstance(inputs, Mapping) else reprlib.repr(inputs)
+    raise _checks.error(
+        "A Warp must be called on images and params: warp(images, params) or warp([images, params]). "
+        f"Received: {came}."
+    )

@@ -1,0 +1,11 @@
+"""The grid generator, the sampler, and the two in one, as functions.
+
+They take tensors, arrays or the symbolic tensors of a Functional model, which then holds, saves and
+exports the call as one operation. Images are in Keras' data format, or in the one that a call names.
+"""
+
+from keras_stn.ops._affine_grid import affine_grid
+from keras_stn.ops._grid_sample import grid_sample
+from keras_stn.ops._warp import warp
+
+__all__ = ["affine_grid", "grid_sample", "warp"]

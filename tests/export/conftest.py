@@ -1,0 +1,33 @@
+"""What exports share over all files of tests: they are not timed, and one model is exported once."""
+
+import keras
+import pytest
+from common import EXPORTERS
+
+from keras_stn.export import _pipeline
+
+
+@pytest.fixture(autouse=True)
+def _untimed(request, monkeypatch):
+    """A run is timed for 0.3 s, but only in tests whose name says so."""
+    if "timed" not in request.node.name:
+        monkeypatch.setattr(_pipeline, "median_ms", lambda *_: None)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """`exported("onnx", warp, {"fill": "wrap"}, batch_size=3)`: a file, to be read only, and its report.
+
+    The first test that asks for it has it made.
+    """
+    files = {}
+
+    def get(to, build, arguments=None, **options):
+        key = to, build, repr(sorted((arguments or {}).items())), repr(sorted(options.items()))
+        if key not in files:
+            keras.utils.set_random_seed(0)
+            path = tmp_path_factory.mktemp(build.__name__) / f"model.{to}"
+            files[key] = path, EXPORTERS[to](build(**(arguments or {})), path, **options)
+        return files[key]
+
+    return get
