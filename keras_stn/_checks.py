@@ -16,9 +16,6 @@ from typing import Any
 
 import numpy as np
 
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic")
-FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
-
 # What `np.load` and its arrays raise for a file that is not there, no .npz (AttributeError: an .npy, up
 # to Python 3.10), damaged, of pickles, or without the array.
 NO_NPZ = (
@@ -34,14 +31,14 @@ NO_NPZ = (
 
 # What PyTorch, ONNX, NumPy, SciPy and OpenCV call the same things. NumPy's pad mode "reflect" is
 # Keras' "mirror"; it cannot be caught here, because the word is also Keras' own.
-_INTERPOLATION_SYNONYMS = {
+INTERPOLATION_SYNONYMS = {
     "linear": "bilinear",
     "trilinear": "bilinear",
     "cubic": "bicubic",
     "neighbor": "nearest",
     "neighbour": "nearest",
 }
-_FILL_MODE_SYNONYMS = {
+FILL_MODE_SYNONYMS = {
     "zeros": "constant",
     "zero": "constant",
     "border": "nearest",
@@ -91,14 +88,6 @@ def one_of(
         guess = None
     hint = f" Did you mean {guess!r}?" if guess else ""
     raise error(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
-
-
-def interpolation(value: Any) -> str:
-    return one_of("interpolation", value, INTERPOLATIONS, _INTERPOLATION_SYNONYMS)
-
-
-def fill_mode(value: Any) -> str:
-    return one_of("fill_mode", value, FILL_MODES, _FILL_MODE_SYNONYMS)
 
 
 def fill_value(value: Any) -> float | list[float]:

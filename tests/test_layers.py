@@ -7,7 +7,8 @@ import tensorflow as tf
 
 import keras_stn
 from keras_stn import Localization, SpatialTransformer, Warp, ops
-from keras_stn._checks import FILL_MODES, INTERPOLATIONS
+from keras_stn.sampler import BORDERS as FILL_MODES
+from keras_stn.sampler import KERNELS as INTERPOLATIONS
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((2, 5, 8, 3), "float32")

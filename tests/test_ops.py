@@ -11,7 +11,8 @@ import keras_stn
 import oracles
 from golden import make_torch
 from keras_stn import ops
-from keras_stn._checks import FILL_MODES, INTERPOLATIONS
+from keras_stn.sampler import BORDERS as FILL_MODES
+from keras_stn.sampler import KERNELS as INTERPOLATIONS
 
 # float32: coordinates of a few pixels carry ~5e-7 px of rounding, times slopes of up to 3 per pixel
 # between the image and a fill value, and the overshoot of the cubic; the largest error measured is 5e-6

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 from keras_stn import Warp, sampler, transforms
-from keras_stn._checks import FILL_MODES, INTERPOLATIONS
+from keras_stn.sampler import BORDERS as FILL_MODES
+from keras_stn.sampler import KERNELS as INTERPOLATIONS
 from keras_stn.sampler import forms
 
 SIZE = HEIGHT, WIDTH = 5, 8

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, transforms
 from keras_stn.ops._warp import Warping
+from keras_stn.sampler import Sampling
 
 Tensor = Any
 
@@ -86,8 +87,9 @@ class Warp(keras.layers.Layer):
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
         self.output_size = None if output_size is None else _checks.size("output_size", output_size)
-        self.interpolation = _checks.interpolation(interpolation)
-        self.fill_mode = _checks.fill_mode(fill_mode)
+        Sampling(interpolation, fill_mode, fill_value)  # checks them
+        self.interpolation = interpolation
+        self.fill_mode = fill_mode
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)

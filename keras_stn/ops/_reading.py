@@ -26,10 +26,9 @@ class Reading:
     data_format: Any  # None is given for Keras' setting
 
     def __post_init__(self) -> None:
+        self._sampling()  # checks the three
         fill_value = _checks.fill_value(self.fill_value)
         self._set(
-            interpolation=_checks.interpolation(self.interpolation),
-            fill_mode=_checks.fill_mode(self.fill_mode),
             fill_value=tuple(fill_value) if isinstance(fill_value, list) else fill_value,
             align_corners=_checks.boolean("align_corners", self.align_corners),
             data_format=_layout.data_format(self.data_format),
@@ -61,7 +60,7 @@ class Reading:
         return _layout.shape_from_channels_last((*shape, channels), self.data_format)
 
     def _sampling(self) -> sampler.Sampling:
-        return sampler.Sampling(self.interpolation, self.fill_mode, self._fill_value())
+        return sampler.Sampling(self.interpolation, self.fill_mode, self.fill_value)
 
     def _fill_value(self) -> float | list[float]:
         return list(self.fill_value) if isinstance(self.fill_value, tuple) else self.fill_value

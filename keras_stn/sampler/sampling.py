@@ -8,32 +8,6 @@ from keras_stn import _checks
 from keras_stn.sampler.borders import BORDERS, Border
 from keras_stn.sampler.kernels import KERNELS, Kernel
 
-# What PyTorch, ONNX, NumPy, SciPy and OpenCV call the same things. NumPy's pad mode "reflect" is
-# Keras' "mirror"; it cannot be caught here, because the word is also Keras' own.
-_INTERPOLATION_SYNONYMS = {
-    "linear": "bilinear",
-    "trilinear": "bilinear",
-    "cubic": "bicubic",
-    "neighbor": "nearest",
-    "neighbour": "nearest",
-}
-_FILL_MODE_SYNONYMS = {
-    "zeros": "constant",
-    "zero": "constant",
-    "border": "nearest",
-    "edge": "nearest",
-    "replicate": "nearest",
-    "clamp": "nearest",
-    "reflection": "reflect",
-    "symmetric": "reflect",
-    "circular": "wrap",
-    "periodic": "wrap",
-    "repeat": "wrap",
-    "grid-constant": "constant",
-    "grid-mirror": "reflect",
-    "grid-wrap": "wrap",
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
@@ -58,8 +32,8 @@ class Sampling:
     fill_value: Any = 0.0
 
     def __post_init__(self):
-        _checks.one_of("interpolation", self.interpolation, KERNELS, _INTERPOLATION_SYNONYMS)
-        _checks.one_of("fill_mode", self.fill_mode, BORDERS, _FILL_MODE_SYNONYMS)
+        _checks.one_of("interpolation", self.interpolation, KERNELS, _checks.INTERPOLATION_SYNONYMS)
+        _checks.one_of("fill_mode", self.fill_mode, BORDERS, _checks.FILL_MODE_SYNONYMS)
         value = _checks.fill_value(self.fill_value)
         object.__setattr__(self, "fill_value", tuple(value) if isinstance(value, list) else (value,))
 

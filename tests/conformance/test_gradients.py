@@ -6,7 +6,8 @@ import tensorflow as tf
 
 import keras_stn
 from keras_stn import ops, sampler
-from keras_stn._checks import FILL_MODES, INTERPOLATIONS
+from keras_stn.sampler import BORDERS as FILL_MODES
+from keras_stn.sampler import KERNELS as INTERPOLATIONS
 
 # Central differences with step 1e-6 in float64: rounding 1e-16 / 1e-6 = 1e-10, times values and slopes
 # up to some tens; the largest difference measured is 3e-8. A wrong tap or sign is off by > 1e-2.

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 import keras_stn
 from keras_stn import ops
-from keras_stn._checks import FILL_MODES, INTERPOLATIONS
+from keras_stn.sampler import BORDERS as FILL_MODES
+from keras_stn.sampler import KERNELS as INTERPOLATIONS
 
 BAD = (np.nan, np.inf, -np.inf, 1e30, -1e30, 3e38)
 modes = pytest.mark.parametrize("fill_mode", FILL_MODES)
