@@ -306,7 +306,8 @@ class ScaledAxes(MatrixTransform):
     def turn(self, angle: Tensor, scale: Tensor | float, x: Tensor, y: Tensor) -> Tensor:
         """theta of a turn by `angle`, a scale, and a shift to (x, y)."""
         cos, sin = (scale * part for part in cos_sin(angle))
-        return matrix(cos, -sin / self.aspect_ratio, x, sin * self.aspect_ratio, cos, y)
+        # 1 / a as a factor: of a division by a constant graphs make a product anyway.
+        return matrix(cos, -sin * (1 / self.aspect_ratio), x, sin * self.aspect_ratio, cos, y)
 
     def get_config(self):
         return {"aspect_ratio": self.aspect_ratio}
