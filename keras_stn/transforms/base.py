@@ -304,9 +304,8 @@ class ScaledAxes(MatrixTransform):
         self.aspect_ratio = _checks.positive("aspect_ratio", aspect_ratio)
 
     def turn(self, angle: Tensor, scale: Tensor | float, x: Tensor, y: Tensor) -> Tensor:
-        """theta of a turn by `angle`, a scale, and a shift to (x, y)."""
+        """theta of a turn by `angle`, a scale, and a shift to (x, y); no division, as graphs make none."""
         cos, sin = (scale * part for part in cos_sin(angle))
-        # 1 / a as a factor: of a division by a constant graphs make a product anyway.
         return matrix(cos, -sin * (1 / self.aspect_ratio), x, sin * self.aspect_ratio, cos, y)
 
     def get_config(self):
