@@ -1,6 +1,7 @@
 """What every exporter needs around its work: its packages, and a file that is whole or not there."""
 
 import contextlib
+import errno
 import glob
 import os
 import shutil
@@ -40,9 +41,7 @@ def target(path: PathLike) -> Path:
 def folder(path: PathLike) -> Path:
     """`path` as a Path, if a SavedModel can be written there, or there is one to be replaced."""
     path = Path(path)
-    there: list[str] = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        there = os.listdir(path)
+    there = _listed(path)
     if there and "saved_model.pb" not in there:
         raise ValueError(
             "path must be a new folder, an empty one, or a SavedModel to be replaced. "
@@ -52,6 +51,16 @@ def folder(path: PathLike) -> Path:
         raise ValueError(f"path must be a folder, in one that exists. Received: path={str(path)!r}.")
     _make_ready(path)
     return path
+
+
+def _listed(path: Path) -> list[str]:
+    """What the folder holds; nothing where there is none."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for _ in range(_TRIES):
+            folder, names = path.stat().st_ino, os.listdir(path)
+            if path.stat().st_ino == folder:  # and no other export has replaced and emptied it
+                return names
+    return []
 
 
 @contextlib.contextmanager
@@ -93,12 +102,13 @@ def move(new: Path, path: Path) -> None:
         try:
             os.replace(new, path)
             return
-        except OSError:
-            if not path.exists():
-                if before.exists():
-                    os.replace(before, path)
-                raise
-            # Another export has been there in between: once more.
+        except OSError as error:
+            # Another export has been there in between, and may be gone again by now: once more.
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST) or path.exists():
+                continue
+            if before.exists():
+                os.replace(before, path)
+            raise
     raise OSError(f"another process keeps writing to {str(path)!r}")
 
 

@@ -21,7 +21,7 @@ from keras_stn.export.report import Finding, Report
 
 
 class Contents(NamedTuple):
-    """What stands in a file: the kind of each op, and what there is to know."""
+    """The contents of a file: the kind of each op, its findings, the oldest runtime that reads it."""
 
     ops: Iterable[str]
     findings: Sequence[Finding] = ()

@@ -38,4 +38,4 @@ class Rotation(ScaledAxes):
 
     def from_theta(self, theta):
         cos, _, _, sin, _, _ = matrix_entries(theta)
-        return tf.atan2(sin / self.aspect_ratio, cos)
+        return tf.atan2(sin * (1 / self.aspect_ratio), cos)

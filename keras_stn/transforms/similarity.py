@@ -40,5 +40,5 @@ class Similarity(ScaledAxes):
     def from_theta(self, theta):
         """The scale comes out positive and the angle in (-pi, pi]."""
         cos, _, x, sin, _, y = matrix_entries(theta)
-        sin = sin / self.aspect_ratio
+        sin = sin * (1 / self.aspect_ratio)
         return tf.concat([tf.sqrt(tf.square(cos) + tf.square(sin)), tf.atan2(sin, cos), x, y], axis=1)

@@ -24,9 +24,9 @@ class ScaledAxes(MatrixTransform):
         self.aspect_ratio = _checks.positive("aspect_ratio", aspect_ratio)
 
     def turn(self, angle: Tensor, scale: Tensor | float, x: Tensor, y: Tensor) -> Tensor:
-        """theta of a turn by `angle`, a scale, and a shift to (x, y)."""
+        """theta of a turn by `angle`, a scale, and a shift to (x, y). Graphs do not divide."""
         cos, sin = (scale * part for part in cos_sin(angle))
-        return matrix(cos, -sin / self.aspect_ratio, x, sin * self.aspect_ratio, cos, y)
+        return matrix(cos, -sin * (1 / self.aspect_ratio), x, sin * self.aspect_ratio, cos, y)
 
     def get_config(self):
         return {"aspect_ratio": self.aspect_ratio}
