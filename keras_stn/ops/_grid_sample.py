@@ -27,7 +27,7 @@ def grid_sample(
     The sampler of a spatial transformer, as a function: differentiable with respect to the images and,
     except for `interpolation="nearest"`, to the grid. It runs eagerly, in `tf.function` and under XLA,
     on CPU and GPU. `keras_stn.ops.warp` reads images by the params of a transform, without the roundings
-    of a grid: the identity of 224x320 pixels is off by 7e-6 here, and exact there.
+    of a grid: the identity of 224x320 pixels is off by 4e-6 here, and exact there.
 
     Convention:
         A grid point is (x, y) in normalised coordinates: -1 and 1 are the outer edges of the corner
