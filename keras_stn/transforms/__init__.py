@@ -1,5 +1,8 @@
 """Transform families: params to source points, one family a file.
 
+Ask for no more than the task needs: `translation` or `attention` for a crop, `rotation` or `similarity`
+for things that lie askew, `affine` if they are also sheared. Fewer params learn faster.
+
 A family is an object: it can hold arguments, and is saved with the model. Wherever a layer takes
 `transform`, a name from `FAMILIES` gives the family with its default arguments.
 """
