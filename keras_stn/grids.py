@@ -57,7 +57,7 @@ class Points:
     def ndim(self) -> int:
         return len(self.axes)
 
-    @property
+    @functools.cached_property
     def shape(self) -> tf.TensorShape:
         """(batch, [d,] h, w), as far as it is static."""
         return functools.reduce(tf.broadcast_static_shape, (axis.shape for axis in self.axes))

@@ -53,7 +53,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     # the image with it, and "nearest" keeps all of them.
     smooth = sampling.interpolation != "nearest"
     subtracted = smooth and 0 < np.abs(sampling.fill or 0).max() <= 1
-    fill_value = np.float32(sampling.fill)
+    fill_value = np.array(sampling.fill, "float32")
     if subtracted:
         source, sampling = source - fill_value, dataclasses.replace(sampling, fill_value=0.0)
     canvas = _canvas(source, size, sampling, subtracted)

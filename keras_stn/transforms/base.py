@@ -135,8 +135,8 @@ class Transform:
         align_corners: bool = False,
     ) -> grids.Points:
         """The sampling grid in source pixels, which `keras_stn.Warp` reads images at."""
-        # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a picture,
-        # 1.7 MB at 640 pixels instead of 16 KB. So the axes hang on the params: they add a zero.
+        # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
+        # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added to axes.
         zero = tf.minimum(tf.abs(params[:, :1]), 0)
         zero = tf.reshape(zero, (-1, *[1] * self.ndim))
         axes = grids.target_axes(output_size, align_corners, params.dtype)
