@@ -238,7 +238,9 @@ def _add_benchmark(commands) -> None:
         "--memory", action="store_true", help="also how much memory a step takes, at 8x224x224x3"
     )
     parser.add_argument(
-        "--resume", action="store_true", help="keep what benchmark.json has, of this machine and versions"
+        "--resume",
+        action="store_true",
+        help="keep what benchmark.json has, of this machine and versions",
     )
     parser.add_argument("--out", type=Path, default=Path("."), help="a folder; default: the current one")
     parser.set_defaults(run=_benchmark)

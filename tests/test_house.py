@@ -169,11 +169,10 @@ def every_third_party_import_is_declared(package):
 
 
 def what_an_extra_brings_is_imported_where_it_is_needed(package):
-    """Inside functions, and in the module of the benchmark's picture, which is imported in one."""
+    """Inside functions."""
     for path in modules(package):
-        needed = CORE | {"matplotlib"} if path == package / "benchmark" / "plot.py" else CORE
         for node, name in strangers(package, path, at_import(tree(path))):
-            if name not in needed:
+            if name not in CORE:
                 yield f"{place(package, path, node)} imports {name} as it is imported itself"
 
 

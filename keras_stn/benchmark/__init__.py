@@ -8,4 +8,15 @@ from keras_stn.benchmark.measure import SHAPES, Row, cases, measure
 from keras_stn.benchmark.memory import Memory, memory
 from keras_stn.benchmark.report import load, memory_table, save, table
 
-__all__ = ["SHAPES", "Memory", "Row", "cases", "load", "measure", "memory", "memory_table", "save", "table"]
+__all__ = [
+    "SHAPES",
+    "Memory",
+    "Row",
+    "cases",
+    "load",
+    "measure",
+    "memory",
+    "memory_table",
+    "save",
+    "table",
+]

@@ -1,6 +1,6 @@
 """What is measured: this package, and what one would use in its place.
 
-A contender does its work once, waits for it, and returns NumPy arrays: the output and, of a training step,
+A contender does its work, waits for it, and returns NumPy arrays: the output and, of a training step,
 the gradients to the params and to the images. It is held to `textbook` in float64.
 """
 
@@ -17,8 +17,8 @@ from keras_stn.layers import Warp
 
 OURS, TORCH, TEXTBOOK = "keras_stn", "PyTorch", "textbook TF"
 
-# A forward pass; what one more adds to a call that does others too, as a model's; and training steps: the
-# output, and the gradients to these.
+# A forward pass; what one more adds to a call that does others too, as a model's; and training steps:
+# the output, and the gradients to these.
 TASKS = FORWARD, IN_MODEL, PARAMS, BOTH = (
     *("forward", "forward, in a model"),
     *("step, params", "step, params and images"),
@@ -49,7 +49,9 @@ def case(shape: tuple[int, int, int, int], family: str = "affine", task: str = F
     identity = np.array(transform.identity_params)
     params = (identity + rng.uniform(-0.2, 0.2, (shape[0], identity.size))).astype("float32")
     images, upstream = (rng.random(shape, dtype="float32") for _ in range(2))
-    return Case(shape, family, task, images, params, transform.theta(tf.constant(params)).numpy(), upstream)
+    return Case(
+        shape, family, task, images, params, transform.theta(tf.constant(params)).numpy(), upstream
+    )
 
 
 def textbook(images: Tensor, theta: Tensor) -> Tensor:
@@ -111,7 +113,9 @@ def contenders(case: Case) -> dict[str, Callable[..., list[np.ndarray]]]:
         # As arguments: XLA would fold tensors from around a function into it.
         tensors = [tf.constant(array) for array in (case.images, params, case.upstream)]
         found[f"{who}, compiled"] = functools.partial(_compiled(function), *tensors)
-        found[f"{who}, tf.function"] = functools.partial(tf.function(function, autograph=False), *tensors)
+        found[f"{who}, tf.function"] = functools.partial(
+            tf.function(function, autograph=False), *tensors
+        )
         if who == OURS:
             found[f"{who}, eager"] = functools.partial(function, *tensors)
     if importlib.util.find_spec("torch") is not None:

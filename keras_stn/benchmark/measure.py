@@ -10,7 +10,15 @@ import numpy as np
 from keras_stn.benchmark import contenders
 from keras_stn.benchmark.contenders import FORWARD, IN_MODEL, TASKS, TORCH
 
-SHAPES = ((128, 40, 40, 1), (8, 224, 224, 3), (16, 56, 56, 64), (2, 512, 512, 3), (1, 224, 224, 3))
+Shape = tuple[int, int, int, int]
+
+SHAPES: tuple[Shape, ...] = (
+    (128, 40, 40, 1),
+    (8, 224, 224, 3),
+    (16, 56, 56, 64),
+    (2, 512, 512, 3),
+    (1, 224, 224, 3),
+)
 
 _PAUSE = 0.005  # before each: the threads of the one before spin for milliseconds before they sleep
 _PASSES = 5  # of a call that stands for a model
@@ -39,7 +47,7 @@ class Row:
         ('keras_stn, compiled', True)
     """
 
-    shape: tuple[int, int, int, int]
+    shape: Shape
     family: str
     task: str
     contender: str
@@ -50,14 +58,16 @@ class Row:
     gradient_error: float | None
 
 
-def cases(shapes: Iterable[tuple[int, int, int, int]] = SHAPES) -> Iterator[tuple]:
+def cases(shapes: Iterable[Shape] = SHAPES) -> Iterator[tuple[Shape, str, str]]:
     """(shape, family, task): all tasks of affine maps, and maps whose axes stay apart, forward."""
     for shape in shapes:
         yield from ((shape, "affine", task) for task in TASKS)
         yield shape, "attention", FORWARD
 
 
-def measure(shape, family: str = "affine", task: str = FORWARD, seconds: float = 2.0) -> list[Row]:
+def measure(
+    shape: Shape, family: str = "affine", task: str = FORWARD, seconds: float = 2.0
+) -> list[Row]:
     """Time all contenders of a case for `seconds` together, and for seven turns at least."""
     case = contenders.case(shape, family, task)
     runs = contenders.contenders(case)

@@ -62,8 +62,9 @@ def load(folder: Path) -> list[Row]:
     content = json.loads(path.read_text()) if path.exists() else {}
     if content.get("measured on") != _measured_on():
         return []
-    fields = ({**row, "shape": tuple(row["shape"])} for row in content["rows"])
-    return [Row(**row) for row in fields]
+    return [
+        Row(**row | {key: tuple(row[key]) for key in ("shape", "quartiles")}) for row in content["rows"]
+    ]
 
 
 def save(rows: Sequence[Row], memory: Sequence[Memory], folder: Path) -> list[Path]:
@@ -101,17 +102,14 @@ def figure(rows: Sequence[Row]):
 
     made = Figure(figsize=(12, 7), layout="constrained")
     for panel, task in zip(made.subplots(2, 2).flat, TASKS, strict=True):
+        shown = [row for row in rows if (row.task, row.family) == (task, "affine")]
+        shapes = dict.fromkeys("x".join(map(str, row.shape)) for row in shown)
         for offset, (who, colour) in zip((-0.2, 0.2), _COLOURS.items(), strict=True):
-            name = f"{who}, compiled"
-            ratios = {
-                "x".join(map(str, row.shape)): row.ratio or 0
-                for row in rows
-                if (row.contender, row.task, row.family) == (name, task, "affine")
-            }
+            ratios = [row.ratio or 0 for row in shown if row.contender == f"{who}, compiled"]
             places = [index + offset for index in range(len(ratios))]
-            bars = panel.bar(places, ratios.values(), 0.38, color=colour, label=name)
+            bars = panel.bar(places, ratios, 0.38, color=colour, label=f"{who}, compiled")
             panel.bar_label(bars, fmt="%.2f", fontsize=8)
-            panel.set_xticks(range(len(ratios)), ratios, fontsize=8)
+        panel.set_xticks(range(len(shapes)), shapes, fontsize=8)
         panel.axhline(1, color="#0072b2")
         panel.margins(y=0.3)  # for the legend
         panel.set_title(f"{task} (PyTorch = 1)", fontsize=11)
