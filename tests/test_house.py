@@ -266,6 +266,13 @@ def test_every_rule_is_shown_to_fail_and_to_pass():
     assert {rule for rule, *_ in HARMLESS} == set(RULES)
 
 
+def test_script_for_machines_without_tensorflow_imports_none_of_the_package():
+    """It is copied to a machine with a GPU, alone."""
+    path = PACKAGE / "benchmark" / "run_stablehlo.py"
+    assert {name for _, name in strangers(PACKAGE, path)} == {"jax", "jaxlib", "numpy", "torch"}
+    assert not any(name.startswith(PACKAGE.name) for _, name in imports(PACKAGE, path))
+
+
 # --- The repository --------------------------------------------------------------------------------
 
 
