@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_stn import grids
-from keras_stn.grids import Points
+from keras_stn.points import Points
 from keras_stn.sampler import KERNELS, Sampling
 from keras_stn.sampler.interpreter import frame
 from keras_stn.sampler.taps import bounded

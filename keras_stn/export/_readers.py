@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.grids import Points
+from keras_stn.points import Points
 from keras_stn.sampler import Sampling, interpreter
 from keras_stn.sampler.taps import bounded, taps_along
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.grids import Points, image_size, shape_of
+from keras_stn.grids import image_size, shape_of
+from keras_stn.points import Points
 from keras_stn.sampler.sampling import Sampling
 from keras_stn.sampler.taps import Tap, accumulator, taps_along
 

@@ -14,7 +14,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_stn import grids
-from keras_stn.grids import Points, shape_of
+from keras_stn.grids import shape_of
+from keras_stn.points import Points
 from keras_stn.sampler import xla
 from keras_stn.sampler.sampling import Sampling
 
@@ -202,12 +203,13 @@ def _traced(signature: tuple, sampling: Sampling, plan: Plan) -> Callable:
     return tf.function(_reader(sampling, plan), autograph=False)
 
 
-_COMPILED: dict[Hashable, dict[tuple, Callable]] = {}
+# What eager calls have compiled, by kind: a `Sampling`, or a formula of `grids`.
+COMPILED: dict[Hashable, dict[tuple, Callable]] = {}
 
 
 def _compiled(kind: Hashable, how: Hashable, function: Callable, tensors: Sequence) -> Callable | None:
     """A function compiled for these tensors, or None where it is one shape too many of its kind."""
-    functions = _COMPILED.setdefault(kind, {})
+    functions = COMPILED.setdefault(kind, {})
     key = how, _signature(tensors)
     if key not in functions and len(functions) < THRESHOLDS.shapes:
         by_xla = tf.function(function, jit_compile=True, autograph=False)
@@ -279,3 +281,7 @@ def _loop(signature: tuple, like: tuple[int, ...], *how: tuple[str, Any]) -> Cal
 
     # Inlined, TensorFlow would take the loop apart before XLA could compile it: 38 ms instead of 10.5.
     return tf.function(loop, autograph=False, experimental_attributes={"_noinline": True})
+
+
+# What is traced and kept for the life of the process, once for each shape.
+CACHES = _traced, _reader, _loop

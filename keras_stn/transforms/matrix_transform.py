@@ -1,5 +1,6 @@
 """Families of affine maps, each given by a matrix."""
 
+import abc
 from typing import Any
 
 import numpy as np
@@ -45,10 +46,12 @@ class MatrixTransform(Transform):
 
     axis_aligned = False
 
+    @abc.abstractmethod
     def theta(self, params: Tensor) -> Tensor:
         """The matrices (batch, 2, 3) of params (batch, num_params)."""
         raise _checks.missing(f"{type(self).__name__} must define theta(params).")
 
+    @abc.abstractmethod
     def from_theta(self, theta: Tensor) -> Tensor:
         """The params (batch, num_params) of matrices (batch, 2, 3) that belong to the family."""
         raise _checks.missing(
