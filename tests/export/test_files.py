@@ -47,7 +47,7 @@ def test_what_a_killed_export_leaves_goes_with_the_next_one_and_what_is_in_work_
         assert left.is_dir(), "another export's files were taken from it"
     finally:
         writer.kill()
-        writer.wait()
+        writer.communicate()
     assert (left / "half").is_file()
     (tmp_path / ".other.1.partial").mkdir()  # of another path
     ready(path)
@@ -61,7 +61,7 @@ def test_the_saved_model_that_a_killed_export_was_replacing_comes_back(tmp_path)
     writer = _killed_while_writing(path, "between")
     assert not path.exists()
     writer.kill()
-    writer.wait()
+    writer.communicate()
     _files.folder(path)
     assert (path / "saved_model.pb").read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
