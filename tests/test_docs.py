@@ -10,7 +10,9 @@ import shutil
 import subprocess
 
 import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_stn
 
@@ -98,3 +100,46 @@ def test_defaults_of_others_are_those_that_the_readme_names():
     assert (sample["mode"], sample["padding_mode"]) == ("bilinear", "zeros")
     assert not sample["align_corners"]
     assert not defaults(torch.nn.functional.affine_grid)["align_corners"]
+
+
+# --- What the README says of Keras' own functions ------------------------------------------------------
+
+SIZE = 120, 160
+MATRIX = np.array([[0.75, 0.27, 3.2], [-0.27, 0.75, 40.1]], "float32")  # target to source, in pixels
+
+
+def picture():
+    """A smooth one in [0, 1]: on noise the roundings of coordinates would count for more."""
+    noise = np.random.default_rng(0).random((1, 12, 16, 3), "float32")
+    return np.clip(tf.image.resize(noise, SIZE, "bicubic"), 0, 1)
+
+
+def keras_transform(images, matrix, **settings):
+    vector = tf.pad(tf.reshape(matrix, (1, 6)), [[0, 0], [0, 2]])  # and a last row of (0, 0, 1)
+    return keras.ops.image.affine_transform(images, vector, **settings)
+
+
+@pytest.mark.parametrize("fill_mode", ["constant", "nearest", "reflect"])
+def test_a_vector_of_keras_is_a_matrix_from_target_to_source(fill_mode):
+    params = keras_stn.transforms.Affine().from_pixel_matrix(MATRIX, SIZE, target_to_source=True)
+    ours = keras_stn.ops.warp(picture(), params, fill_mode=fill_mode)
+    theirs = keras_transform(picture(), MATRIX, fill_mode=fill_mode)
+    # Either rounds coordinates of up to 160 by 2e-5, and at its border the picture steps by up to 1 a pixel.
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-5)
+
+
+def test_keras_gives_no_gradient_to_its_vector():
+    matrix = tf.Variable(MATRIX)
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(keras_transform(picture(), matrix) ** 2)
+    assert tape.gradient(total, matrix) is None
+
+
+def test_coordinates_in_pixels_are_a_grid_as_the_readme_says():
+    (height, width), images = SIZE, picture()
+    x, y = np.meshgrid(np.linspace(3, 140, 40), np.linspace(-5, 100, 30))
+    grid = np.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], axis=-1)[None].astype("float32")
+    ours = keras_stn.ops.grid_sample(images, grid)
+    for channel in range(3):
+        theirs = keras.ops.image.map_coordinates(images[0, ..., channel], [y, x], order=1)
+        np.testing.assert_allclose(ours[0, ..., channel], theirs, rtol=0, atol=5e-5)
