@@ -124,7 +124,7 @@ def test_a_vector_of_keras_is_a_matrix_from_target_to_source(fill_mode):
     params = keras_stn.transforms.Affine().from_pixel_matrix(MATRIX, SIZE, target_to_source=True)
     ours = keras_stn.ops.warp(picture(), params, fill_mode=fill_mode)
     theirs = keras_transform(picture(), MATRIX, fill_mode=fill_mode)
-    # Each rounds coordinates of up to 160 by 2e-5, and the picture's border is a step of up to 1 a pixel.
+    # Each rounds coordinates of up to 160 by 2e-5, and the border is a step of up to 1 a pixel.
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=5e-5)
 
 
