@@ -79,7 +79,7 @@ WRONG = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Use:
+class Callee:
     """A call that works, of which each argument is then replaced in turn."""
 
     function: Callable
@@ -98,20 +98,20 @@ def family_methods():
         params = np.tile(np.array([family.identity_params], "float32"), (2, 1))
         sizes = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
         same = {**sizes, "output_size": (6, 9), "target_to_source": False}
-        yield f"{name}.theta", Use(family.theta, {"params": params})
-        yield f"{name}.from_theta", Use(family.from_theta, {"theta": THETA})
-        yield f"{name}.inverse", Use(family.inverse, {"params": params})
-        yield f"{name}.compose", Use(family.compose, {"outer": params, "inner": params})
+        yield f"{name}.theta", Callee(family.theta, {"params": params})
+        yield f"{name}.from_theta", Callee(family.from_theta, {"theta": THETA})
+        yield f"{name}.inverse", Callee(family.inverse, {"params": params})
+        yield f"{name}.compose", Callee(family.compose, {"outer": params, "inner": params})
         yield (
             f"{name}.transform_points",
-            Use(family.transform_points, {"params": params, "points": POINTS}),
+            Callee(family.transform_points, {"params": params, "points": POINTS}),
         )
         yield (
             f"{name}.grid",
-            Use(family.grid, {"params": params, "output_size": (4, 5), "align_corners": False}),
+            Callee(family.grid, {"params": params, "output_size": (4, 5), "align_corners": False}),
         )
-        yield f"{name}.pixel_matrix", Use(family.pixel_matrix, {"params": params, **same})
-        yield f"{name}.from_pixel_matrix", Use(family.from_pixel_matrix, {"matrix": THETA, **same})
+        yield f"{name}.pixel_matrix", Callee(family.pixel_matrix, {"params": params, **same})
+        yield f"{name}.from_pixel_matrix", Callee(family.from_pixel_matrix, {"matrix": THETA, **same})
 
 
 SAMPLING = {
@@ -124,60 +124,62 @@ FORMAT = {"data_format": "channels_last"}
 WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, **FORMAT}
 
 USES = {
-    "grid_sample": Use(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING, **FORMAT}),
-    "affine_grid": Use(ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}),
-    "Warp": Use(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
-    "Warp.call": Use(
+    "grid_sample": Callee(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING, **FORMAT}),
+    "affine_grid": Callee(
+        ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}
+    ),
+    "Warp": Callee(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
+    "Warp.call": Callee(
         lambda images, params: keras_stn.Warp()([images, params]),
         {"images": IMAGES, "params": PARAMS},
         words=OF_KERAS,
     ),
-    "Warp.call of two": Use(
+    "Warp.call of two": Callee(
         lambda images, params: keras_stn.Warp()(images, params),
         {"images": IMAGES, "params": PARAMS},
         words=OF_KERAS,
     ),
-    "SpatialTransformer.call": Use(
+    "SpatialTransformer.call": Callee(
         lambda images: keras_stn.SpatialTransformer("dense")(images), {"images": IMAGES}, words=OF_KERAS
     ),
-    "Localization.call": Use(
+    "Localization.call": Callee(
         lambda images: keras_stn.Localization("dense")(images), {"images": IMAGES}, words=OF_KERAS
     ),
-    "SpatialTransformer": Use(
+    "SpatialTransformer": Callee(
         keras_stn.SpatialTransformer, {"localization": "dense", **WARPING}, layer_on_images
     ),
-    "Localization": Use(
+    "Localization": Callee(
         keras_stn.Localization,
         {"network": "dense", "transform": "affine", "data_format": "channels_last"},
         layer_on_images,
     ),
-    "warp": Use(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING}),
-    "localize": Use(
+    "warp": Callee(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING}),
+    "localize": Callee(
         lambda images: keras_stn.SpatialTransformer("dense").localize(images),
         {"images": IMAGES},
         words=OF_KERAS,
     ),
-    "IdentityParams": Use(localization.IdentityParams, {"transform": "affine"}),
-    "Rotation": Use(transforms.Rotation, {"aspect_ratio": 1.0}),
-    "Similarity": Use(transforms.Similarity, {"aspect_ratio": 1.0}),
-    "get": Use(transforms.get, {"transform": "affine"}),
-    "resized_conv": Use(
+    "IdentityParams": Callee(localization.IdentityParams, {"transform": "affine"}),
+    "Rotation": Callee(transforms.Rotation, {"aspect_ratio": 1.0}),
+    "Similarity": Callee(transforms.Similarity, {"aspect_ratio": 1.0}),
+    "get": Callee(transforms.get, {"transform": "affine"}),
+    "resized_conv": Callee(
         localization.resized_conv,
         {"image_size": (6, 9), "filters": (2,), "units": 3, "side": 4, "dtype": "float32"},
         layer_on_images,
     ),
-    "conv": Use(
+    "conv": Callee(
         localization.conv,
         {"filters": 2, "kernel_size": 3, "units": 3, "dtype": "float32"},
         layer_on_images,
     ),
-    "dense": Use(localization.dense, {"units": (3, 2), "dtype": "float32"}, layer_on_images),
-    "strided_conv": Use(
+    "dense": Callee(localization.dense, {"units": (3, 2), "dtype": "float32"}, layer_on_images),
+    "strided_conv": Callee(
         localization.strided_conv,
         {"widths": (2,), "reduced": 2, "units": 3, "dtype": "float32"},
         layer_on_images,
     ),
-    "sampling_quadrilateral": Use(
+    "sampling_quadrilateral": Callee(
         visualize.sampling_quadrilateral,
         {
             "transform": "affine",
@@ -188,7 +190,7 @@ USES = {
             "points_per_side": 1,
         },
     ),
-    "plot_warps": Use(
+    "plot_warps": Callee(
         visualize.plot_warps,
         {"images": IMAGES, "transformer": keras_stn.Warp(), "params": PARAMS, "titles": ["a", "b"]},
     ),
@@ -197,13 +199,13 @@ USES = {
 CALLS = [(name, argument) for name, use in USES.items() for argument in use.arguments]
 
 
-def run(use: Use, **wrong: Any) -> None:
+def run(use: Callee, **wrong: Any) -> None:
     made = use.function(**{**use.arguments, **wrong})
     if use.after:
         use.after(made)
 
 
-def fault(use: Use, argument: str, value: Any) -> str | None:
+def fault(use: Callee, argument: str, value: Any) -> str | None:
     """What is wrong with how a wrong value is received, if anything is."""
     try:
         run(use, **{argument: value})
