@@ -256,8 +256,8 @@ def _scattered(upstream, taps, shape, chunks):
         batch, *_ = shape_of(indices[0])
         first = tf.reshape(tf.range(batch) * _product(sizes), (-1, *[1] * len(sizes)))
         index = tf.concat([tf.reshape(first + index, (-1, 1)) for index in indices], 0)
-        share = tf.concat([tf.reshape(share, (-1, channels)) for share in updates], 0)
-        total = tf.scatter_nd(index, share, (batch * _product(sizes), channels))
+        update = tf.concat([tf.reshape(update, (-1, channels)) for update in updates], 0)
+        total = tf.scatter_nd(index, update, (batch * _product(sizes), channels))
         return tf.reshape(total, (batch, *sizes, channels))
 
     return tf.concat([images_of(*chunk) for chunk in _in_chunks(chunks, *indices, *updates)], 0)
