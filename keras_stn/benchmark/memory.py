@@ -13,6 +13,7 @@ from pathlib import Path
 from keras_stn.benchmark.contenders import BOTH, OURS, PARAMS, TEXTBOOK, case, contenders
 
 SHAPE = (8, 224, 224, 3)
+_REPORTS = "*buffer-assignment.txt"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,31 +35,33 @@ class Memory:
 
 
 def memory(shape: tuple[int, int, int, int] = SHAPE) -> Iterator[Memory]:
-    """Both training steps, of this package and of the textbook, each compiled in a process of its own.
+    """Both training steps, of this package and of the textbook, compiled in another process.
 
     Raises:
-        OSError: if such a process fails, or XLA leaves no account.
+        OSError: if that process fails, or XLA leaves no account.
     """
-    for task in (PARAMS, BOTH):
-        for who in (OURS, TEXTBOOK):
-            name = f"{who}, compiled"
-            yield Memory(shape, task, name, _megabytes(shape, task, name))
-
-
-def _megabytes(*which) -> float:
     with tempfile.TemporaryDirectory() as folder:
         # XLA reads its flags once, as TensorFlow is imported.
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder} --xla_dump_hlo_as_text"
         child = subprocess.run(
-            [sys.executable, "-m", __name__, json.dumps(which)],
+            [sys.executable, "-m", __name__, folder, json.dumps(shape)],
             env=os.environ | {"XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             text=True,
         )
-        reports = list(Path(folder).glob("*buffer-assignment.txt"))
-        if child.returncode or not reports:
-            raise OSError(f"no account of memory from XLA: {child.stderr}")
-        return max(_allocated(report.read_text()) for report in reports) / 1e6
+    if child.returncode:
+        raise OSError(f"no account of memory from XLA: {child.stderr}")
+    for task, name, megabytes in json.loads(child.stdout):
+        yield Memory(shape, task, name, megabytes)
+
+
+def _measured(folder: Path, shape: tuple[int, int, int, int]) -> Iterator[tuple[str, str, float]]:
+    for task in (PARAMS, BOTH):
+        for who in (OURS, TEXTBOOK):
+            name, before = f"{who}, compiled", set(folder.glob(_REPORTS))
+            contenders(case(shape, "affine", task))[name].run()
+            reports = set(folder.glob(_REPORTS)) - before
+            yield task, name, max(_allocated(report.read_text()) for report in reports) / 1e6
 
 
 def _allocated(report: str) -> int:
@@ -68,5 +71,4 @@ def _allocated(report: str) -> int:
 
 
 if __name__ == "__main__":
-    shape, task, name = json.loads(sys.argv[1])
-    contenders(case(tuple(shape), "affine", task))[name].run()
+    print(json.dumps(list(_measured(Path(sys.argv[1]), tuple(json.loads(sys.argv[2]))))))
