@@ -1,4 +1,7 @@
-"""Every test starts from Keras' own settings and from one seed, quietly and without a window."""
+"""Every test starts from Keras' own settings and from one seed, quietly and without a window.
+
+`pytest -m quick` runs the first case of each test that is not slow.
+"""
 
 import gc
 import os
@@ -8,6 +11,29 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import keras
 import pytest
+
+QUICK_FILES = pytest.StashKey[dict[str, bool]]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m leaves tests out
+def pytest_collection_modifyitems(config, items):
+    """Marks the quick tests, and notes for each file whether it has any."""
+    files = config.stash.setdefault(QUICK_FILES, {})
+    seen = set()
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        slow = any(item.get_closest_marker(name) for name in ("slow", "long", "runtimes"))
+        if not slow and test not in seen:
+            seen.add(test)
+            item.add_marker("quick")
+        name = item.path.relative_to(config.rootpath).as_posix()
+        files[name] = files.get(name, False) or not slow
+
+
+@pytest.fixture
+def quick_files(request):
+    """{file of tests: whether it has a quick one}, of all files that were collected."""
+    return request.config.stash[QUICK_FILES]
 
 
 @pytest.fixture(autouse=True)
@@ -22,5 +48,6 @@ def _fresh_keras():
 @pytest.fixture(autouse=True, scope="module")
 def _settled_heap():
     """TFLite's converter collects garbage at each call, but need not go through what others left."""
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
