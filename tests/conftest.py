@@ -12,7 +12,10 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import keras
 import pytest
 
+from keras_stn.export import _pipeline
+
 QUICK_FILES = pytest.StashKey[dict[str, bool]]()
+_MEDIAN_MS = _pipeline.median_ms
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m leaves tests out
@@ -43,6 +46,20 @@ def _fresh_keras():
     keras.config.set_dtype_policy("float32")
     keras.config.set_floatx("float32")
     keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _untimed():
+    """An export times its file for 0.3 s, but here only in tests whose name has "timed"."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_pipeline, "median_ms", lambda *_: None)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _timed(request, monkeypatch):
+    if "timed" in request.node.name:
+        monkeypatch.setattr(_pipeline, "median_ms", _MEDIAN_MS)
 
 
 @pytest.fixture(autouse=True, scope="module")

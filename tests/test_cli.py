@@ -151,7 +151,7 @@ GOLDEN = str(pathlib.Path(__file__).parents[1] / "saved_models" / "golden.npz")
         ("saved_model", ["--mode", "xla"], "SavedModel xla"),
     ],
 )
-def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path, capfd):
+def test_export_writes_the_file_and_prints_the_timed_report(to, more, report, tmp_path, capfd):
     out = tmp_path / "digits"
     assert cli.main(["export", DIGITS, "--to", to, "--data", GOLDEN, *more, "-o", str(out)]) == 0
     assert list(tmp_path.iterdir()) == [out]
@@ -219,7 +219,7 @@ def foreign(tmp_path_factory):
     files = {name: folder / f"{name}_model.{form}" for name, (_, form) in FOREIGN.items()}
     code = f"""
 import importlib, keras, keras_stn
-for name, file in {({name: str(file) for name, file in files.items()})!r}.items():
+for name, file in { ({name: str(file) for name, file in files.items()})!r}.items():
     layer = keras_stn.SpatialTransformer("dense", importlib.import_module(name).Scroll())
     keras.Sequential([keras.Input((8, 12, 1)), layer]).save(file)
 """
