@@ -274,13 +274,20 @@ def test_no_error_is_longer_than_a_few_lines(foreign, tmp_path, capsys):
             assert len(text.splitlines()) <= 6, (name, to, text)
 
 
-def test_an_error_is_cut_between_words_and_says_so(capsys):
-    assert cli._fail("export", ValueError("first\n\nsecond " + "word " * 1000)) == 2
-    text = capsys.readouterr().err
-    assert text.startswith("keras-stn export: error: first\nsecond word")
-    assert text.endswith("word ...\n")
-    assert cli._fail("export", ValueError("short.")) == 2
-    assert capsys.readouterr().err == "keras-stn export: error: short.\n"
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("first\n\nsecond " + "word " * 1000, "first\nsecond word( word)* ...\n"),
+        ("short.", r"short\.\n"),
+    ],
+)
+def test_an_error_is_cut_between_words_and_says_so(said, shown, monkeypatch, capsys):
+    def fail(_):
+        raise ValueError(said)
+
+    monkeypatch.setattr(cli, "inspect_tflite", fail)
+    assert cli.main(["inspect", "a.tflite"]) == 2
+    assert re.fullmatch(f"keras-stn inspect: error: {shown}", capsys.readouterr().err)
 
 
 def test_the_package_is_the_command(tmp_path):
