@@ -79,12 +79,14 @@ def test_large_images_which_are_compiled_are_as_if_the_one_were_repeated(channel
     """Above the sizes where the sampler compiles, adds late and loops over the batch."""
     images = np.random.default_rng(0).random((2, 190, 200, channels))
     images, maps = pair(images, params(name), one, "float32")
-    eager = Warp(name)
-    compiled = tf.function(lambda *tensors: eager(tensors), jit_compile=True)
-    for function in (lambda *tensors: eager(tensors), compiled):
-        ours = outputs_and_gradients(function, images, maps)
-        oracle = outputs_and_gradients(function, images, maps, repeat=True)
-        for have, want in zip(ours, oracle, strict=True):
+    warp = Warp(name)
+
+    def eager(*tensors):
+        return warp(tensors)
+
+    oracle = outputs_and_gradients(eager, images, maps, repeat=True)
+    for function in (eager, tf.function(eager, jit_compile=True)):
+        for have, want in zip(outputs_and_gradients(function, images, maps), oracle, strict=True):
             # A gradient to params is a sum of 38,000 numbers of size 100 in float32.
             scale = np.max(np.abs(want))
             np.testing.assert_allclose(have, want, rtol=0, atol=2e-5 * max(scale, 1))
