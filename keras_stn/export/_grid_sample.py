@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras_stn import grids
 from keras_stn.points import Points
 from keras_stn.sampler import Sampling
-from keras_stn.sampler.interpreter import frame
+from keras_stn.sampler.interpreter import framed
 from keras_stn.sampler.taps import bounded
 
 Tensor = Any
@@ -112,7 +112,7 @@ def _canvas(images, size, sampling, subtracted) -> _Canvas:
     interpolation, fill_mode = sampling.interpolation, sampling.fill_mode
     if any(sampling.fill):
         padding = "zeros" if interpolation == "bilinear" else "border"
-        return _Canvas(frame(images, sampling), padding, before=1)
+        return _Canvas(framed(images, sampling), padding, before=1)
     if interpolation == "nearest":
         return _Canvas(images, "zeros" if fill_mode == "constant" else "border")
     # Less the fill value, the border may be a step of 2, where the last canvas below is off by 4e-6, and

@@ -176,16 +176,16 @@ def matrix_points(
     theta: Tensor, source_size: tuple, output_size: tuple, align_corners: bool, axis_aligned: bool
 ) -> Points:
     """`grids.matrix_points`. Eager calls are compiled where that pays: 25 small ops take 2 ms."""
-    how = source_size, output_size, align_corners, axis_aligned
+    static = source_size, output_size, align_corners, axis_aligned
 
     def axes(theta):
-        return grids.matrix_points(theta, *how).axes
+        return grids.matrix_points(theta, *static).axes
 
     if tf.executing_eagerly() and _pays((None, *source_size), (theta.shape[0], *output_size)):
-        compiled = _compiled(grids.matrix_points, how, axes, [theta])
+        compiled = _compiled(grids.matrix_points, static, axes, [theta])
         if compiled:
             return Points(tuple(compiled(theta)))
-    return grids.matrix_points(theta, *how)
+    return grids.matrix_points(theta, *static)
 
 
 def _signature(tensors: Sequence[Tensor]) -> tuple:
@@ -207,10 +207,12 @@ def _traced(signature: tuple, sampling: Sampling, plan: Plan) -> Callable:
 COMPILED: dict[Hashable, dict[tuple, Callable]] = {}
 
 
-def _compiled(kind: Hashable, how: Hashable, function: Callable, tensors: Sequence) -> Callable | None:
+def _compiled(
+    kind: Hashable, static: Hashable, function: Callable, tensors: Sequence
+) -> Callable | None:
     """A function compiled for these tensors, or None where it is one shape too many of its kind."""
     functions = COMPILED.setdefault(kind, {})
-    key = how, _signature(tensors)
+    key = static, _signature(tensors)
     if key not in functions and len(functions) < THRESHOLDS.shapes:
         by_xla = tf.function(function, jit_compile=True, autograph=False)
         # Concrete, which saves TensorFlow to look at the arguments again: 0.30 ms instead of 0.38 of a
@@ -242,19 +244,19 @@ def _reader(sampling: Sampling, plan: Plan) -> Callable:
 
 
 def _gradients(images, upstream, *axes, sampling, plan):
-    how = {"sampling": sampling, "blocks": plan.blocks, "chunks": plan.chunks}
+    settings = {"sampling": sampling, "blocks": plan.blocks, "chunks": plan.chunks}
     if not plan.looped:
-        return xla.gradients(images, upstream, *axes, **how)
+        return xla.gradients(images, upstream, *axes, **settings)
     # The gradients have the shapes of the images and, but for the nearest kernel, of the axes.
     like = (0, *range(2, 2 + len(axes))) if sampling.kernel.slopes else (0,)
     tensors = images, upstream, *axes
-    return _loop(_signature(tensors), like, *how.items())(*tensors)
+    return _loop(_signature(tensors), like, *settings.items())(*tensors)
 
 
 @functools.lru_cache(maxsize=256)
-def _loop(signature: tuple, like: tuple[int, ...], *how: tuple[str, Any]) -> Callable:
+def _loop(signature: tuple, like: tuple[int, ...], *settings: tuple[str, Any]) -> Callable:
     """`xla.gradients`, for one image of the batch after the other."""
-    function = functools.partial(xla.gradients, **dict(how))
+    function = functools.partial(xla.gradients, **dict(settings))
 
     @tf.custom_gradient
     def loop(*tensors):

@@ -44,7 +44,7 @@ def test_a_kernel_enlarges_as_another_library_does(scale):
 def test_a_kernel_that_interpolates_is_exact_at_the_identity(fill_mode):
     images = np.random.default_rng(1).random((2, 9, 7, 3), "float32")
     layer = Warp(interpolation=users_kernel.NAME, fill_mode=fill_mode)
-    np.testing.assert_array_equal(layer(images, [layer.transform.identity_params] * 2), images)
+    np.testing.assert_array_equal(layer(images, np.array([layer.transform.identity_params] * 2)), images)
 
 
 @pytest.mark.parametrize("fill_mode", FILL_MODES)
