@@ -258,6 +258,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, cap
         assert cause in line
 
 
+@pytest.mark.slow
 def test_no_error_is_longer_than_a_few_lines(foreign, tmp_path, capsys):
     """Of a family that is not known Keras tells in 19,000 characters, of a Lambda layer in 400."""
     models = {"family": str(foreign["family_four"])}

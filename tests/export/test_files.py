@@ -66,6 +66,7 @@ def test_what_a_killed_export_leaves_goes_with_the_next_one_and_what_is_in_work_
     assert [name.name for name in path.parent.iterdir()] == [".other.1.partial"]
 
 
+@pytest.mark.slow
 def test_the_saved_model_that_a_killed_export_was_replacing_comes_back(killed):
     path, _ = killed["between"]
     READY["between"](path)

@@ -237,6 +237,7 @@ def test_one_warp_is_a_small_file(sizes):
     assert sizes[1024, 1] <= 20_000
 
 
+@pytest.mark.slow
 def test_files_grow_with_the_sides_and_not_with_the_area(sizes):
     more_steps = 2 * (1024 - 224)  # a float32 each; a grid would take 16 MB
     assert sizes[1024, 1] - sizes[224, 1] <= 4 * more_steps + 200
