@@ -22,9 +22,9 @@ def serialized(part: Any) -> dict:
     Keras adds it when it meets an object once more, but to a dictionary that it may have copied before.
     """
     keras.saving.serialize_keras_object(_PROBE)
-    shares = "shared_object_id" in keras.saving.serialize_keras_object(_PROBE)
+    knows_key = "shared_object_id" in keras.saving.serialize_keras_object(_PROBE)
     config = keras.saving.serialize_keras_object(part)
-    if shares:
+    if knows_key:
         _mark(part, config)
     return config
 
@@ -91,7 +91,7 @@ def _damaged(argument: str, config: dict, why: str) -> ValueError:
 
 
 def refuse_what_does_not_load(layer: keras.layers.Layer) -> None:
-    """Raise where a model with `layer` is saved, shares parts, and would not load as it was.
+    """Raise where a model with `layer` is saved, knows_key parts, and would not load as it was.
 
     Keras itself loads few models that share layers between the models in them, and the `.h5` format
     holds no sharing at all: it has the weights layer by layer, and comes back with more of them.

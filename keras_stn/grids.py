@@ -19,74 +19,16 @@ the order of an image's axes, ([depth,] height, width); coordinates begin with x
 
 import contextlib
 import contextvars
-import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from keras_stn.points import Points
+
 Size = Any  # int, or a scalar int32 tensor
 Tensor = Any
-
-
-@dataclasses.dataclass(frozen=True)
-class Points:
-    """Where images are read: one coordinate for each of their axes, in pixels of the source.
-
-    Attributes:
-        axes: The coordinates x, y[, z], which broadcast to (batch, [d,] h, w). Where x hangs on the
-            column alone and y on the row, they are (batch, 1, w) and (batch, h, 1): less to compute, and
-            to keep. A size of 1 that broadcasts is static.
-        whole: Whole pixels to add to each of `axes`, which then hold the fraction. For what may run in
-            float16: it holds whole numbers up to 2048, but a coordinate of 400 only to a quarter of a
-            pixel.
-
-    Example:
-        >>> import tensorflow as tf
-        >>> from keras_stn.grids import Points
-        >>> Points((tf.zeros((1, 1, 4)), tf.zeros((1, 3, 1)))).shape
-        TensorShape([1, 3, 4])
-    """
-
-    axes: tuple[Tensor, ...]
-    whole: tuple[Tensor, ...] | None = None
-
-    @property
-    def ndim(self) -> int:
-        return len(self.axes)
-
-    @property
-    def shape(self) -> tf.TensorShape:
-        """(batch, [d,] h, w), as far as it is static."""
-        return functools.reduce(tf.broadcast_static_shape, (axis.shape for axis in self.axes))
-
-    @property
-    def output_size(self) -> tuple[Size, ...]:
-        """([d,] h, w)."""
-        sizes = []
-        for number, size in enumerate(self.shape[1:], start=1):
-            if size is None:
-                axis = next(axis for axis in self.axes if axis.shape[number] is None)
-                size = tf.shape(axis)[number]
-            sizes.append(size)
-        return tuple(sizes)
-
-    @property
-    def separable(self) -> bool:
-        """Whether x hangs on the column alone, y on the row, and so on."""
-        return all(
-            axis.shape[dimension] == 1
-            for number, axis in enumerate(self.axes)
-            for dimension in range(1, self.ndim + 1)
-            if dimension != self.ndim - number
-        )
-
-    def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
-        """`function` of every coordinate."""
-        axes = tuple(map(function, self.axes))
-        return Points(axes, None if self.whole is None else tuple(map(function, self.whole)))
 
 
 _float16: contextvars.ContextVar[bool] = contextvars.ContextVar("float16", default=False)
@@ -255,10 +197,9 @@ def _along(slopes: Sequence[Tensor], axes: Sequence[Tensor], offset: Tensor, fir
 
 def _along_in_float16(slopes, axes, offset, first) -> tuple[Tensor, Tensor]:
     """`_along` as (whole, rest), with what takes many bits done on the axes alone."""
-    whole, rest = (
-        tf.floor(offset) + tf.floor(-first),
-        (offset - tf.floor(offset)) + (-first - tf.floor(-first)),
-    )
+    before = tf.convert_to_tensor(-first, offset.dtype)
+    whole = tf.floor(offset) + tf.floor(before)
+    rest = (offset - tf.floor(offset)) + (before - tf.floor(before))
     for slope, axis in reversed(list(zip(slopes, axes, strict=True))):
         more_whole, more_rest = _product(slope, axis)
         whole, rest = more_whole + whole, more_rest + rest

@@ -25,6 +25,7 @@ ROOMS = [
     "_checks",
     "_layout",
     "_saving",
+    "points",
     "grids",
     "sampler",
     "transforms",

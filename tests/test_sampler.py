@@ -1,6 +1,7 @@
-"""The sampler's two forms give the same numbers, and what the fused one promises beyond them."""
+"""Every plan of the sampler gives the numbers of plain gathers, and what plans promise beyond them."""
 
 import copy
+import dataclasses
 import itertools
 import re
 import subprocess
@@ -11,31 +12,40 @@ import pytest
 import tensorflow as tf
 
 from keras_stn import Warp, sampler, transforms
-from keras_stn.sampler import BORDERS as FILL_MODES
-from keras_stn.sampler import KERNELS as INTERPOLATIONS
-from keras_stn.sampler import forms
+from keras_stn.sampler import BORDERS, KERNELS, Points, Sampling, interpreter, plan, taps
 
 SIZE = HEIGHT, WIDTH = 5, 8
 SMOOTH = ("bilinear", "bicubic")
-FILLS = [*((mode, 0.0) for mode in FILL_MODES), ("constant", 0.5), ("constant", [0.5, -1.0])]
+FILLS = [*((mode, 0.0) for mode in BORDERS), ("constant", 0.5), ("constant", [0.5, -1.0])]
 ids = str
 
 
-def inputs(channels=2, dtype="float64", tuple_of_axes=False):
+# The shapes of x and y: a whole grid, axes of their own, and a family that moves one of them alone.
+GRIDS = {"whole": ((4, 7), (4, 7)), "separable": ((1, 7), (4, 1)), "mixed": ((4, 7), (4, 1))}
+
+# Every way to the gradients, on images for which none would be chosen.
+PLANS = [
+    plan.Plan(compiled, looped, blocks, chunks)
+    for compiled, looped in ((False, False), (True, False), (True, True))
+    for blocks in (False, True)
+    for chunks in (1, 3)
+]
+
+
+def inputs(channels=2, dtype="float64", grid="whole"):
     rng = np.random.default_rng(0)
-    images = tf.constant(rng.random((2, *SIZE, channels)), dtype)
-    if tuple_of_axes:
-        x, y = rng.uniform(-3, WIDTH + 2, (2, 1, 7)), rng.uniform(-3, HEIGHT + 2, (2, 4, 1))
-    else:
-        x, y = rng.uniform(-3, WIDTH + 2, (2, 4, 7)), rng.uniform(-3, HEIGHT + 2, (2, 4, 7))
-    return images, tf.constant(x, dtype), tf.constant(y, dtype)
+    images = rng.random((3, *SIZE, channels))
+    of_x, of_y = GRIDS[grid]
+    x, y = rng.uniform(-3, WIDTH + 2, (3, *of_x)), rng.uniform(-3, HEIGHT + 2, (3, *of_y))
+    return [tf.constant(array, dtype) for array in (images, x, y)]
 
 
-def together(form, x, y):
-    return (x, y) if x.shape != y.shape else tf.stack([x, y])
+def by(chosen):
+    """A reader by the plan."""
+    return lambda images, points, sampling: plan.read_by(chosen, images, points, sampling)
 
 
-def derivatives(form, images, x, y, *how):
+def derivatives(reader, images, x, y, sampling):
     """The output, its gradients to images, x and y, and the gradients of their squares."""
     sources = [images, x, y]
     rng = np.random.default_rng(1)
@@ -43,7 +53,7 @@ def derivatives(form, images, x, y, *how):
         outer.watch(sources)
         with tf.GradientTape() as inner:
             inner.watch(sources)
-            output = form(images, together(form, x, y), *how)
+            output = reader(images, Points((x, y)), sampling)
             loss = tf.reduce_sum(output * rng.normal(size=output.shape))
         first = inner.gradient(loss, sources)
         total = tf.add_n([tf.reduce_sum(gradient**2) for gradient in first])
@@ -51,57 +61,84 @@ def derivatives(form, images, x, y, *how):
     return [output, *first, *second]
 
 
-@pytest.mark.parametrize("channels", [1, 2, 20])  # each has its own way to the gradients
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("channels", [1, 2, 20, 40])  # each has its own way to the gradients
 @pytest.mark.parametrize("fill", FILLS, ids=ids)
 @pytest.mark.parametrize("interpolation", SMOOTH)
 def test_output_and_first_and_second_derivatives_match_automatic_differentiation(
-    interpolation, fill, channels
+    interpolation, fill, channels, grid
 ):
-    if isinstance(fill[1], list) and channels != 2:
-        fill = fill[0], (fill[1] * 10)[:channels]
-    arrays = inputs(channels)
-    fused = derivatives(sampler.sample, *arrays, interpolation, *fill)
-    plain = derivatives(sampler.gather_taps, *arrays, interpolation, *fill)
-    for ours, theirs in zip(fused, plain, strict=True):
+    mode, value = fill
+    if isinstance(value, list):
+        value = (value * 20)[:channels]
+    arrays, sampling = inputs(channels, grid=grid), Sampling(interpolation, mode, value)
+    ours = derivatives(sampler.read, *arrays, sampling)
+    theirs = derivatives(interpreter.read, *arrays, sampling)
+    for have, want in zip(ours, theirs, strict=True):
+        assert have.shape == want.shape
         # float64, sums of at most some hundred terms of order 10
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(have, want, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("fill", FILLS, ids=ids)
-@pytest.mark.parametrize("interpolation", SMOOTH)
-def test_axis_aligned_coordinates_have_the_derivatives_of_the_whole_grid(interpolation, fill):
-    arrays = inputs(tuple_of_axes=True)
-    fused = derivatives(sampler.sample, *arrays, interpolation, *fill)
-    plain = derivatives(sampler.gather_taps, *arrays, interpolation, *fill)
-    for ours, theirs in zip(fused, plain, strict=True):
-        assert ours.shape == theirs.shape
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-11)
+@pytest.mark.parametrize("chosen", PLANS, ids=ids)
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling("bilinear", "nearest"), Sampling("bilinear", "constant", 0.5)],
+    ids=ids,
+)
+def test_every_plan_gives_the_gradients_of_automatic_differentiation(chosen, sampling):
+    for channels, grid in ((1, "whole"), (3, "separable"), (3, "whole")):
+        arrays = inputs(channels, grid=grid)
+        ours = derivatives(by(chosen), *arrays, sampling)
+        for have, want in zip(ours, derivatives(interpreter.read, *arrays, sampling), strict=True):
+            np.testing.assert_allclose(have, want, rtol=0, atol=1e-11)  # as above
 
 
 @pytest.mark.parametrize("fill", FILLS, ids=ids)
 def test_nearest_gives_images_their_gradient_and_coordinates_none(fill):
     images, x, y = inputs()
     gradients = []
-    for form in (sampler.sample, sampler.gather_taps):
+    looped = by(plan.Plan(compiled=True, looped=True))
+    for reader in (sampler.read, interpreter.read, looped):
         with tf.GradientTape() as tape:
             tape.watch([images, x, y])
-            loss = tf.reduce_sum(form(images, tf.stack([x, y]), "nearest", *fill) ** 2)
+            loss = tf.reduce_sum(reader(images, Points((x, y)), Sampling("nearest", *fill)) ** 2)
         gradients.append(tape.gradient(loss, [images, x, y]))
-    assert gradients[0][1:] == [None, None]
-    np.testing.assert_array_equal(gradients[0][0], gradients[1][0])
+        assert gradients[-1][1:] == [None, None]
+        np.testing.assert_array_equal(gradients[-1][0], gradients[0][0])
 
 
 @pytest.mark.parametrize(("fill_mode", "edge"), [("mirror", 0), ("reflect", -0.5)])
-def test_settled_coordinates_keep_all_bits_of_their_distance_from_the_edge(fill_mode, edge):
+def test_bounded_coordinates_keep_all_bits_of_their_distance_from_the_edge(fill_mode, edge):
     # Less a period and back they would have those of a number up to 127: 4e-6 at 64 pixels.
     distances = np.random.default_rng(9).uniform(0, 60, 1000)
     coordinates = (edge - distances).astype("float32")
-    settled = sampler.settle(tf.constant(coordinates), 64, "bicubic", fill_mode)
-    np.testing.assert_array_equal(settled, (2 * edge - coordinates.astype("float64")).astype("float32"))
+    bounded = taps.bounded(tf.constant(coordinates), 64, Sampling("bicubic", fill_mode))
+    np.testing.assert_array_equal(bounded, (2 * edge - coordinates.astype("float64")).astype("float32"))
+
+
+def test_plans_follow_the_shapes():
+    """The table of `plan.Thresholds`, at each of its edges."""
+    small, photographs = (2, 20, 22, 1), (8, 224, 224, 3)
+    chosen = plan.plan_for(small, small, Sampling())
+    assert chosen == plan.Plan(compiled=False, looped=False, blocks=True, chunks=8)
+    chosen = plan.plan_for(photographs, photographs, Sampling())
+    assert chosen == plan.Plan(compiled=True, looped=True, blocks=True, chunks=1)
+    # An H100 scatters each tap faster, and is not filled by one image.
+    chosen = plan.plan_for(photographs, photographs, Sampling(), gpu=True)
+    assert chosen == plan.Plan(compiled=True, looped=False, blocks=False, chunks=1)
+    # Neighbours of an image that repeats may be far apart, and a cubic has four.
+    for sampling in (Sampling(fill_mode="wrap"), Sampling("bicubic"), Sampling("nearest")):
+        assert not plan.plan_for(photographs, photographs, sampling).blocks
+    assert not plan.plan_for((8, 56, 56, 17), (8, 56, 56, 17), Sampling()).blocks
+    assert not plan.plan_for((2, 224, 224, 3), (2, 224, 224, 3), Sampling()).looped
+    unknown = None, None, None, 3
+    assert not plan.plan_for(unknown, (None, 200, 220, 3), Sampling()).compiled
+    assert plan.plan_for((None, 40, 40, 1), (None, 40, 40, 1), Sampling()).compiled
 
 
 @pytest.mark.parametrize("family", transforms.FAMILIES)
-@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", KERNELS)
 def test_compilers_round_coordinates_as_eager_does(family, interpolation):
     """XLA computes a coordinate several times in a graph.
 
@@ -113,7 +150,7 @@ def test_compilers_round_coordinates_as_eager_does(family, interpolation):
     images = tf.constant(rng.random((8, 224, 224, 1), dtype="float32"))
     identity = np.array(layer.transform.identity_params)
     params = tf.constant((identity + rng.uniform(-0.6, 0.6, (8, identity.size))).astype("float32"))
-    with sampler.replaced_by(sampler.gather_taps):
+    with sampler.using(interpreter.read):
         eager = layer([images, params])
     compiled = layer([images, params])  # so large that it is
     # The cubic's weights, polynomials of order 1, take a handful of roundings of 6e-8 each.
@@ -122,15 +159,16 @@ def test_compilers_round_coordinates_as_eager_does(family, interpolation):
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """The shapes of images that are compiled in the test."""
-    shapes, compile_ = [], forms.Compiled._compile
+    """The functions that are compiled for eager calls in the test, by what they are compiled for."""
+    functions = {}
+    monkeypatch.setattr(plan, "COMPILED", functions)
+    return functions
 
-    def recorded(self, signature):
-        shapes.append(signature[0][0])
-        return compile_(self, signature)
 
-    monkeypatch.setattr(forms.Compiled, "_compile", recorded)
-    return shapes
+def shapes_of(functions):
+    """The shapes of the images for which readers were compiled, in their order."""
+    readers = [reader for kind, reader in functions.items() if isinstance(kind, Sampling)]
+    return [signature[0][0] for reader in readers for _, signature in reader]
 
 
 def test_new_values_do_not_trace_again(compiled):
@@ -150,7 +188,7 @@ def test_new_values_do_not_trace_again(compiled):
         step(images, tf.constant([[scale, 0, 0, 0, 1, 0]] * 2))
         layer([images, tf.constant([[scale, 0, 0, 0, 1, 0]] * 2)])
     assert len(traces) == 1
-    assert compiled == [(2, 200, 220, 1)]
+    assert shapes_of(compiled) == [(2, 200, 220, 1)]
 
 
 @pytest.mark.parametrize("interpolation", SMOOTH)
@@ -253,8 +291,9 @@ def test_a_family_that_cannot_be_compiled_runs_as_it_is(python):
         num_params = 2
         identity_params = (0.0, 0.0)
 
-        def transform_points(self, params, points):
-            return points + tf.reshape(python(params), (-1, 1, 2))
+        def map(self, params, x, y):
+            of_x, of_y = tf.split(tf.reshape(python(params), (-1, 2, 1)), 2, axis=1)
+            return x + of_x, y + of_y
 
     images = tf.random.stateless_uniform((3, 90, 110, 1), (0, 1))
     params = tf.constant([[0.3, -0.2], [0.1, 0.4], [0.0, 0.0]])
@@ -271,23 +310,25 @@ def test_a_family_that_cannot_be_compiled_runs_as_it_is(python):
 def test_small_outputs_are_not_compiled(compiled):
     layer = Warp()
     layer([tf.zeros((2, 20, 22, 1)), tf.zeros((2, 6))])
-    assert compiled == []
+    assert compiled == {}
 
 
-def test_a_layer_compiles_so_many_shapes_and_no_more(compiled, monkeypatch):
+def test_a_sampling_is_compiled_for_so_many_shapes_and_no_more(compiled, monkeypatch):
     """TensorFlow keeps what it has compiled: 4 MB for each size of the photographs that come."""
-    monkeypatch.setattr(forms, "_MOST_SHAPES", 2)
+    monkeypatch.setattr(plan, "THRESHOLDS", dataclasses.replace(plan.THRESHOLDS, shapes=2))
     layer = Warp("translation")
     sizes = [(90, 100 + 2 * more) for more in (0, 1, 2, 1)]
     for height, width in sizes:
         images = tf.random.stateless_uniform((2, height, width, 1), (0, 1))
         assert np.array_equal(layer([images, tf.zeros((2, 2))]), images)
-    assert compiled == [(2, 90, 100, 1), (2, 90, 102, 1)]  # the first, and none in the place of another
+    # The first, and none in the place of another.
+    assert shapes_of(compiled) == [(2, 90, 100, 1), (2, 90, 102, 1)]
+    assert {len(functions) for functions in compiled.values()} == {2}
 
 
 def test_every_mode_is_in_the_table():
-    assert {mode for mode, _ in FILLS} == set(FILL_MODES)
-    assert set(itertools.chain(SMOOTH, ["nearest"])) == set(INTERPOLATIONS)
+    assert {mode for mode, _ in FILLS} == set(BORDERS)
+    assert set(itertools.chain(SMOOTH, ["nearest"])) == set(KERNELS)
 
 
 def test_on_a_gpu_the_gradient_to_the_images_is_one_scatter_for_the_batch():

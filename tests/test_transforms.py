@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import keras_stn
 from keras_stn import transforms
-from keras_stn.transforms.base import cos_sin
+from keras_stn.transforms.turns import cos_sin
 
 families = pytest.mark.parametrize("name", transforms.FAMILIES)
 
@@ -117,14 +117,18 @@ def test_a_grid_of_params_in_half_precision_is_that_of_their_values_in_float32(d
         assert np.array_equal(grid(params, (3, 200)), grid(tf.cast(params, "float32"), (3, 200)))
 
 
+def own_points(family):
+    """`points` of a family that has none but its `map`."""
+    return functools.partial(transforms.Transform.points, family)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @families
-def test_pixels_are_the_pixels_of_the_grid(name, align_corners):
+def test_points_are_the_pixels_of_the_grid(name, align_corners):
     family = transforms.get(name)
     arguments = np.array(PARAMS[name]), (4, 9), (3, 5), align_corners
-    for have, want in zip(
-        family.pixels(*arguments), transforms.Transform.pixels(family, *arguments), strict=True
-    ):
+    exact, by_grid = (points(*arguments) for points in (family.points, own_points(family)))
+    for have, want in zip(exact.axes, by_grid.axes, strict=True):
         assert close(have, want)
 
 
@@ -209,11 +213,10 @@ class Swirl(transforms.Transform):
     def __init__(self, reach=1.0):
         self.reach = reach
 
-    def transform_points(self, params, points):
-        x, y = tf.split(points, 2, axis=-1)
-        angle = tf.expand_dims(params, 1) * tf.exp(-(x**2 + y**2) / self.reach)
+    def map(self, params, x, y):
+        angle = tf.expand_dims(params, -1) * tf.exp(-(x * x + y * y) / self.reach)
         cos, sin = tf.cos(angle), tf.sin(angle)
-        return tf.concat([cos * x - sin * y, sin * x + cos * y], axis=-1)
+        return cos * x - sin * y, sin * x + cos * y
 
     def get_config(self):
         return {"reach": self.reach}

@@ -56,7 +56,7 @@ def test_outline_passes_half_an_output_pixel_outside_the_pixels_that_warp_reads(
     top_left, top_right, bottom_right, bottom_left = sampling_quadrilateral(
         "affine", params, size, output_size
     )[0]
-    x, y = keras_stn.transforms.get("affine").pixels(params, size, output_size)
+    x, y = keras_stn.transforms.get("affine").points(params, size, output_size).axes
     across, down = (top_right - top_left) / 9, (bottom_left - top_left) / 4
     first = top_left + across / 2 + down / 2
     last = bottom_right - across / 2 - down / 2
@@ -69,9 +69,9 @@ def test_outline_of_a_family_that_bends_has_points_along_its_sides():
         num_params = 1
         identity_params = (0.0,)
 
-        def transform_points(self, params, points):
-            radius2 = keras.ops.sum(keras.ops.square(points), axis=-1, keepdims=True)
-            return points * (1 + keras.ops.expand_dims(params, 1) * radius2)
+        def map(self, params, x, y):
+            scale = 1 + keras.ops.expand_dims(params, -1) * (x * x + y * y)
+            return x * scale, y * scale
 
     outline = sampling_quadrilateral(Bulge(), [[0.5]], (10, 10), points_per_side=4)
     assert outline.shape == (1, 16, 2)

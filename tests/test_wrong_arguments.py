@@ -79,7 +79,7 @@ WRONG = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Use:
+class Called:
     """A call that works, of which each argument is then replaced in turn."""
 
     function: Callable
@@ -98,20 +98,20 @@ def family_methods():
         params = np.tile(np.array([family.identity_params], "float32"), (2, 1))
         sizes = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
         same = {**sizes, "output_size": (6, 9), "target_to_source": False}
-        yield f"{name}.theta", Use(family.theta, {"params": params})
-        yield f"{name}.from_theta", Use(family.from_theta, {"theta": THETA})
-        yield f"{name}.inverse", Use(family.inverse, {"params": params})
-        yield f"{name}.compose", Use(family.compose, {"outer": params, "inner": params})
+        yield f"{name}.theta", Called(family.theta, {"params": params})
+        yield f"{name}.from_theta", Called(family.from_theta, {"theta": THETA})
+        yield f"{name}.inverse", Called(family.inverse, {"params": params})
+        yield f"{name}.compose", Called(family.compose, {"outer": params, "inner": params})
         yield (
             f"{name}.transform_points",
-            Use(family.transform_points, {"params": params, "points": POINTS}),
+            Called(family.transform_points, {"params": params, "points": POINTS}),
         )
         yield (
             f"{name}.grid",
-            Use(family.grid, {"params": params, "output_size": (4, 5), "align_corners": False}),
+            Called(family.grid, {"params": params, "output_size": (4, 5), "align_corners": False}),
         )
-        yield f"{name}.pixel_matrix", Use(family.pixel_matrix, {"params": params, **same})
-        yield f"{name}.from_pixel_matrix", Use(family.from_pixel_matrix, {"matrix": THETA, **same})
+        yield f"{name}.pixel_matrix", Called(family.pixel_matrix, {"params": params, **same})
+        yield f"{name}.from_pixel_matrix", Called(family.from_pixel_matrix, {"matrix": THETA, **same})
 
 
 SAMPLING = {
@@ -123,61 +123,63 @@ SAMPLING = {
 FORMAT = {"data_format": "channels_last"}
 WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, **FORMAT}
 
-USES = {
-    "grid_sample": Use(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING, **FORMAT}),
-    "affine_grid": Use(ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}),
-    "Warp": Use(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
-    "Warp.call": Use(
+CALLS = {
+    "grid_sample": Called(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING, **FORMAT}),
+    "affine_grid": Called(
+        ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}
+    ),
+    "Warp": Called(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
+    "Warp.call": Called(
         lambda images, params: keras_stn.Warp()([images, params]),
         {"images": IMAGES, "params": PARAMS},
         words=OF_KERAS,
     ),
-    "Warp.call of two": Use(
+    "Warp.call of two": Called(
         lambda images, params: keras_stn.Warp()(images, params),
         {"images": IMAGES, "params": PARAMS},
         words=OF_KERAS,
     ),
-    "SpatialTransformer.call": Use(
+    "SpatialTransformer.call": Called(
         lambda images: keras_stn.SpatialTransformer("dense")(images), {"images": IMAGES}, words=OF_KERAS
     ),
-    "Localization.call": Use(
+    "Localization.call": Called(
         lambda images: keras_stn.Localization("dense")(images), {"images": IMAGES}, words=OF_KERAS
     ),
-    "SpatialTransformer": Use(
+    "SpatialTransformer": Called(
         keras_stn.SpatialTransformer, {"localization": "dense", **WARPING}, layer_on_images
     ),
-    "Localization": Use(
+    "Localization": Called(
         keras_stn.Localization,
         {"network": "dense", "transform": "affine", "data_format": "channels_last"},
         layer_on_images,
     ),
-    "warp": Use(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING}),
-    "localize": Use(
+    "warp": Called(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING}),
+    "localize": Called(
         lambda images: keras_stn.SpatialTransformer("dense").localize(images),
         {"images": IMAGES},
         words=OF_KERAS,
     ),
-    "IdentityParams": Use(localization.IdentityParams, {"transform": "affine"}),
-    "Rotation": Use(transforms.Rotation, {"aspect_ratio": 1.0}),
-    "Similarity": Use(transforms.Similarity, {"aspect_ratio": 1.0}),
-    "get": Use(transforms.get, {"transform": "affine"}),
-    "resized_conv": Use(
+    "IdentityParams": Called(localization.IdentityParams, {"transform": "affine"}),
+    "Rotation": Called(transforms.Rotation, {"aspect_ratio": 1.0}),
+    "Similarity": Called(transforms.Similarity, {"aspect_ratio": 1.0}),
+    "get": Called(transforms.get, {"transform": "affine"}),
+    "resized_conv": Called(
         localization.resized_conv,
         {"image_size": (6, 9), "filters": (2,), "units": 3, "side": 4, "dtype": "float32"},
         layer_on_images,
     ),
-    "conv": Use(
+    "conv": Called(
         localization.conv,
         {"filters": 2, "kernel_size": 3, "units": 3, "dtype": "float32"},
         layer_on_images,
     ),
-    "dense": Use(localization.dense, {"units": (3, 2), "dtype": "float32"}, layer_on_images),
-    "strided_conv": Use(
+    "dense": Called(localization.dense, {"units": (3, 2), "dtype": "float32"}, layer_on_images),
+    "strided_conv": Called(
         localization.strided_conv,
         {"widths": (2,), "reduced": 2, "units": 3, "dtype": "float32"},
         layer_on_images,
     ),
-    "sampling_quadrilateral": Use(
+    "sampling_quadrilateral": Called(
         visualize.sampling_quadrilateral,
         {
             "transform": "affine",
@@ -188,22 +190,22 @@ USES = {
             "points_per_side": 1,
         },
     ),
-    "plot_warps": Use(
+    "plot_warps": Called(
         visualize.plot_warps,
         {"images": IMAGES, "transformer": keras_stn.Warp(), "params": PARAMS, "titles": ["a", "b"]},
     ),
     **dict(family_methods()),
 }
-CALLS = [(name, argument) for name, use in USES.items() for argument in use.arguments]
+CALLS = [(name, argument) for name, use in CALLS.items() for argument in use.arguments]
 
 
-def run(use: Use, **wrong: Any) -> None:
+def run(use: Called, **wrong: Any) -> None:
     made = use.function(**{**use.arguments, **wrong})
     if use.after:
         use.after(made)
 
 
-def fault(use: Use, argument: str, value: Any) -> str | None:
+def fault(use: Called, argument: str, value: Any) -> str | None:
     """What is wrong with how a wrong value is received, if anything is."""
     try:
         run(use, **{argument: value})
@@ -225,14 +227,14 @@ def fault(use: Use, argument: str, value: Any) -> str | None:
 
 @pytest.mark.parametrize(("name", "argument"), CALLS)
 def test_a_wrong_value_is_received_with_words(name, argument):
-    use = USES[name]
+    use = CALLS[name]
     faults = {label: fault(use, argument, value) for label, value in WRONG.items()}
     assert {label: text for label, text in faults.items() if text} == {}
 
 
-@pytest.mark.parametrize("name", USES)
+@pytest.mark.parametrize("name", CALLS)
 def test_the_calls_work_as_they_stand_and_leave_no_argument_out(name):
-    use = USES[name]
+    use = CALLS[name]
     run(use)
     parameters = inspect.signature(use.function).parameters.values()
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}

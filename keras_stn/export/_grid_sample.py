@@ -16,28 +16,34 @@ import numpy as np
 import tensorflow as tf
 
 from keras_stn import grids
-from keras_stn.grids import Points
-from keras_stn.sampler import KERNELS, Sampling
-from keras_stn.sampler.interpreter import frame
+from keras_stn.points import Points
+from keras_stn.sampler import Sampling
+from keras_stn.sampler.interpreter import framed
 from keras_stn.sampler.taps import bounded
 
 Tensor = Any
 
 OP = "PyFunc"  # the marker's type in TensorFlow's graph
 
+_MODES = ("nearest", "bilinear", "bicubic")
+_FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
 _PADDINGS = ("zeros", "border", "reflection")
 
 
-def obstacle(images: Tensor) -> str | None:
+def obstacle(images: Tensor, sampling: Sampling) -> str | None:
     """Why GridSample cannot take the place of the gathers here, if it cannot.
 
-    Its coordinates have the dtype of the images, and ONNX Runtime's kernel below opset 20 is for float32
-    alone. Half precision goes through it, as the sampler sums in float32; float64 and integers would
-    lose digits. And a tf.function of the model's own keeps what it has traced: the live model would be
-    left with a marker that never runs.
+    It has no kernel and no fill mode that a user adds. Its coordinates have the dtype of the images, and
+    ONNX Runtime's kernel below opset 20 is for float32 alone. Half precision goes through it, as the
+    sampler sums in float32; float64 and integers would lose digits. And a tf.function of the model's own
+    keeps what it has traced: the live model would be left with a marker that never runs.
     """
     if images.dtype not in (tf.float32, tf.float16, tf.bfloat16):
         return f"{images.dtype.name} images"
+    if sampling.interpolation not in _MODES:
+        return f"interpolation={sampling.interpolation!r}"
+    if sampling.fill_mode not in _FILL_MODES:
+        return f"fill_mode={sampling.fill_mode!r}"
     graph, functions = tf.compat.v1.get_default_graph(), 0
     while hasattr(graph, "outer_graph"):
         functions += type(graph).__name__ == "FuncGraph"  # not those of branches and loops
@@ -53,7 +59,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     # the image with it, and "nearest" keeps all of them.
     smooth = sampling.interpolation != "nearest"
     subtracted = smooth and 0 < np.abs(sampling.fill or 0).max() <= 1
-    fill_value = np.float32(sampling.fill)
+    fill_value = np.array(sampling.fill, "float32")
     if subtracted:
         source, sampling = source - fill_value, dataclasses.replace(sampling, fill_value=0.0)
     canvas = _canvas(source, size, sampling, subtracted)
@@ -106,7 +112,7 @@ def _canvas(images, size, sampling, subtracted) -> _Canvas:
     interpolation, fill_mode = sampling.interpolation, sampling.fill_mode
     if any(sampling.fill):
         padding = "zeros" if interpolation == "bilinear" else "border"
-        return _Canvas(frame(images, sampling), padding, before=1)
+        return _Canvas(framed(images, sampling), padding, before=1)
     if interpolation == "nearest":
         return _Canvas(images, "zeros" if fill_mode == "constant" else "border")
     # Less the fill value, the border may be a step of 2, where the last canvas below is off by 4e-6, and
@@ -153,7 +159,7 @@ def _continued(images, size, more, sampling):
 def _marker(planes, axes, sampling, canvas):
     # The attributes travel as a constant input, the one thing that survives inlining and freezing. The
     # division stays behind the marker, because TensorFlow's optimiser would make it a product.
-    mode, padding = list(KERNELS).index(sampling.interpolation), _PADDINGS.index(canvas.padding)
+    mode, padding = _MODES.index(sampling.interpolation), _PADDINGS.index(canvas.padding)
     attributes = tf.constant([mode, padding, int(canvas.align_corners)])
     inputs = [attributes, planes, *(tensor for axis in axes for tensor in axis)]
     return tf.numpy_function(_never_run, inputs, tf.float32)
@@ -170,7 +176,7 @@ def to_onnx(context, node, name, arguments):
     _, planes, *places = node.input
     interpolation, padding, align_corners = node.inputs[0].get_tensor_value()
     attributes = {
-        "mode": list(KERNELS)[interpolation],
+        "mode": _MODES[interpolation],
         "padding_mode": _PADDINGS[padding],
         "align_corners": align_corners,
     }

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.grids import Points
+from keras_stn.points import Points
 from keras_stn.sampler import Sampling, interpreter
 from keras_stn.sampler.taps import bounded, taps_along
 
@@ -62,7 +62,7 @@ def matmuls(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     out_height, out_width = y.shape[1], x.shape[2]
     margin = 1 if any(sampling.fill) else 0  # no weight adds nothing
     if margin:
-        images = interpreter.frame(images, sampling)
+        images = interpreter.framed(images, sampling)
     across = tf.range(-margin, width + margin, dtype=x.dtype)
     down = tf.range(-margin, height + margin, dtype=y.dtype)
     rows = _weights(y, tf.reshape(down, (1, 1, -1)), height, sampling)  # (batch, h, H)

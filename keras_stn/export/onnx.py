@@ -118,7 +118,7 @@ class _ONNX(_pipeline.Format):
         self.reader = self._read if mode == "grid_sample" else _gather
 
     def _read(self, images, points, sampling):
-        if obstacle := _grid_sample.obstacle(images):
+        if obstacle := _grid_sample.obstacle(images, sampling):
             self._obstacles.append(obstacle)
             return _gather(images, points, sampling)
         return _grid_sample.read(images, points, sampling)

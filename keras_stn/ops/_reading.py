@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler
+from keras_stn.points import Points
 
 Tensor = Any
 
@@ -69,7 +70,7 @@ class Reading:
         """(batch, h, w) of the output; raises where `maps` do not fit."""
         raise NotImplementedError
 
-    def _points(self, maps: Tensor, source_size: tuple) -> grids.Points:
+    def _points(self, maps: Tensor, source_size: tuple) -> Points:
         """Where `maps` say to read."""
         raise NotImplementedError
 

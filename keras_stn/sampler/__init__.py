@@ -23,7 +23,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.grids import Points, shape_of
+from keras_stn.grids import shape_of
+from keras_stn.points import Points
 from keras_stn.sampler import interpreter, plan
 from keras_stn.sampler.borders import BORDERS
 from keras_stn.sampler.kernels import KERNELS

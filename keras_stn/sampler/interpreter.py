@@ -13,7 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.grids import Points, image_size, shape_of
+from keras_stn.grids import image_size, shape_of
+from keras_stn.points import Points
 from keras_stn.sampler.sampling import Sampling
 from keras_stn.sampler.taps import Tap, accumulator, taps_along
 
@@ -32,7 +33,7 @@ def read(images: Tensor, points: Points, sampling: Sampling, index_dtype: Any = 
     batch, *_, channels = shape_of(images)
     taps = _taps(points, image_size(images), sampling)
     if sampling.fill:
-        images = frame(images, sampling)
+        images = framed(images, sampling)
     sizes = image_size(images)
     index_dtype = index_dtype or _index_dtype(batch, *sizes)
 
@@ -81,7 +82,7 @@ def readable(images: Tensor) -> Tensor:
     return tf.cast(images, _CARRIERS.get(images.dtype, images.dtype))
 
 
-def frame(images: Tensor, sampling: Sampling) -> Tensor:
+def framed(images: Tensor, sampling: Sampling) -> Tensor:
     """The images in a frame of one pixel of the fill value: (batch, H + 2, W + 2, channels).
 
     What stands outside a framed image is what stands on its frame. So one copy of the images takes the

@@ -57,10 +57,12 @@ def taps_along(
     all taps as one, along the last axis, where the coordinate is of size 1.
     """
     kernel, border = sampling.kernel, sampling.border
-    if kernel.weights is None and whole is not None:
-        coordinate, whole = whole + coordinate, None  # ties to even must see the sum
     size = tf.cast(size, coordinate.dtype)
     reach = kernel.reach
+    if kernel.weights is None or kernel.slopes is None:
+        near = within_reach(coordinate if whole is None else whole + coordinate, size, reach, border)
+        # Ties are broken inside the image, as PyTorch and ONNX do: extend first, then round.
+        return [Tap(_pixel(tf.round(_repeated(near, size, border)), 0, reach, size, border), None)]
     if whole is not None:
         up = tf.floor(coordinate)
         fraction = coordinate - up
@@ -68,10 +70,6 @@ def taps_along(
         position = within_reach(whole + up, size, reach, border)
     else:
         near = within_reach(coordinate, size, reach, border)
-        if kernel.weights is None:
-            # Ties are broken inside the image, as PyTorch and ONNX do: extend first, then round.
-            position = tf.round(_repeated(near, size, border))
-            return [Tap(_pixel(position, 0, reach, size, border), None)]
         position = tf.floor(near)
         fraction = near - position
     weights: Sequence[Any] = kernel.weights(fraction)

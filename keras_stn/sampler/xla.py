@@ -249,18 +249,18 @@ def _scattered(upstream, taps, shape, chunks):
         tf.broadcast_to(_raveled([tap.index for tap in combination], sizes), size)
         for combination in combinations
     ]
-    shares = [upstream * tf.expand_dims(weight, -1) for weight in _weights(taps)]
+    updates = [upstream * tf.expand_dims(weight, -1) for weight in _weights(taps)]
 
     def images_of(*tensors):
-        indices, shares = tensors[: len(combinations)], tensors[len(combinations) :]
+        indices, updates = tensors[: len(combinations)], tensors[len(combinations) :]
         batch, *_ = shape_of(indices[0])
         first = tf.reshape(tf.range(batch) * _product(sizes), (-1, *[1] * len(sizes)))
         index = tf.concat([tf.reshape(first + index, (-1, 1)) for index in indices], 0)
-        share = tf.concat([tf.reshape(share, (-1, channels)) for share in shares], 0)
-        total = tf.scatter_nd(index, share, (batch * _product(sizes), channels))
+        update = tf.concat([tf.reshape(update, (-1, channels)) for update in updates], 0)
+        total = tf.scatter_nd(index, update, (batch * _product(sizes), channels))
         return tf.reshape(total, (batch, *sizes, channels))
 
-    return tf.concat([images_of(*chunk) for chunk in _in_chunks(chunks, *indices, *shares)], 0)
+    return tf.concat([images_of(*chunk) for chunk in _in_chunks(chunks, *indices, *updates)], 0)
 
 
 def _scattered_in_blocks(upstream, taps, shape, chunks):
@@ -280,14 +280,14 @@ def _scattered_in_blocks(upstream, taps, shape, chunks):
     weights = _weights(taps)
     count = len(weights)
     weights = tf.reshape(tf.stack(weights, axis=-1), (batch, points, count, 1))
-    shares = -weights * tf.reshape(upstream, (batch, points, 1, channels))  # see `_plus`
+    updates = -weights * tf.reshape(upstream, (batch, points, 1, channels))  # see `_plus`
 
-    def images_of(index, shares):
-        batch, *_ = shape_of(shares)
+    def images_of(index, updates):
+        batch, *_ = shape_of(updates)
         first = tf.reshape(tf.range(batch) * _product(larger), (-1, 1))
         index = tf.reshape(first + index, (-1, 1))
-        shares = tf.reshape(shares, (batch * points, count, channels))
-        total = tf.scatter_nd(index, shares, (batch * _product(larger), count, channels))
+        updates = tf.reshape(updates, (batch * points, count, channels))
+        total = tf.scatter_nd(index, updates, (batch * _product(larger), count, channels))
         blocks = tf.unstack(tf.reshape(total, (batch, *larger, count, channels)), axis=-2)
         corners = itertools.product((slice(1, None), slice(0, -1)), repeat=len(sizes))
         first_block, *others = (
@@ -296,4 +296,4 @@ def _scattered_in_blocks(upstream, taps, shape, chunks):
         return functools.reduce(operator.sub, others, -first_block)
 
     index = tf.reshape(index, (batch, points))
-    return tf.concat([images_of(*chunk) for chunk in _in_chunks(chunks, index, shares)], 0)
+    return tf.concat([images_of(*chunk) for chunk in _in_chunks(chunks, index, updates)], 0)

@@ -43,6 +43,7 @@ def get(transform: Any) -> Transform:
     Raises:
         ValueError: if it is none of these, or a family whose `num_params` is no positive integer or not
             the length of its `identity_params`.
+        NotImplementedError: if it is a family without a `map`.
 
     Example:
         >>> import keras_stn
@@ -63,6 +64,8 @@ def get(transform: Any) -> Transform:
 
 def _checked(transform: Transform) -> Transform:
     name = type(transform).__name__
+    if type(transform).map is Transform.map:
+        transform.map(None)  # raises
     num_params = _checks.count(f"{name}.num_params", getattr(transform, "num_params", None))
     identity = getattr(transform, "identity_params", None)
     if identity is None or len(identity) != num_params:

@@ -1,5 +1,6 @@
 """What a transform family is, and the table of families."""
 
+import abc
 import functools
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from keras_stn import _checks, grids
+from keras_stn.points import Points
 from keras_stn.transforms.operations import as_operations
 
 Tensor = Any
@@ -66,6 +68,7 @@ class Transform:
         super().__init_subclass__(**kwargs)
         as_operations(cls)
 
+    @abc.abstractmethod
     def map(self, params: Tensor, *axes: Tensor) -> tuple[Tensor, ...]:
         """Map target points to source points: all that a family writes.
 
@@ -78,10 +81,12 @@ class Transform:
             x and y of the source, which broadcast to (batch, h, w). What hangs on one axis alone can
             stay (batch, 1, w) or (batch, h, 1): that is less to compute.
         """
+        # Of points in a list no file could be made that does not grow with the area of its images.
         has_points = type(self).transform_points is not Transform.transform_points
-        hint = "; transform_points is made of it" if has_points else ""
+        hint = ", of which transform_points is made" if has_points else ""
         raise _checks.missing(f"{type(self).__name__} must define map(params, x, y){hint}.")
 
+    @abc.abstractmethod
     def compose(self, outer: Tensor, inner: Tensor) -> Tensor:
         """The params of `inner` followed by `outer`: p -> outer(inner(p)).
 
@@ -89,6 +94,7 @@ class Transform:
         """
         raise _checks.missing(f"{type(self).__name__} does not define the composition of two maps.")
 
+    @abc.abstractmethod
     def inverse(self, params: Tensor) -> Tensor:
         """The params of the inverse map. Both (batch, num_params)."""
         raise _checks.missing(f"{type(self).__name__} does not define the inverse of a map.")
@@ -133,10 +139,10 @@ class Transform:
         source_size: tuple[int, int],
         output_size: tuple[int, int],
         align_corners: bool = False,
-    ) -> grids.Points:
+    ) -> Points:
         """The sampling grid in source pixels, which `keras_stn.Warp` reads images at."""
-        # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a picture,
-        # 1.7 MB at 640 pixels instead of 16 KB. So the axes hang on the params: they add a zero.
+        # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
+        # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added to axes.
         zero = tf.minimum(tf.abs(params[:, :1]), 0)
         zero = tf.reshape(zero, (-1, *[1] * self.ndim))
         axes = grids.target_axes(output_size, align_corners, params.dtype)

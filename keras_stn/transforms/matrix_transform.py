@@ -1,11 +1,13 @@
 """Families of affine maps, each given by a matrix."""
 
+import abc
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids
+from keras_stn.sampler import plan
 from keras_stn.transforms.base import Transform
 from keras_stn.transforms.matrices import check_last_row, inverse_matrix, matrix, matrix_entries
 
@@ -44,10 +46,12 @@ class MatrixTransform(Transform):
 
     axis_aligned = False
 
+    @abc.abstractmethod
     def theta(self, params: Tensor) -> Tensor:
         """The matrices (batch, 2, 3) of params (batch, num_params)."""
         raise _checks.missing(f"{type(self).__name__} must define theta(params).")
 
+    @abc.abstractmethod
     def from_theta(self, theta: Tensor) -> Tensor:
         """The params (batch, num_params) of matrices (batch, 2, 3) that belong to the family."""
         raise _checks.missing(
@@ -59,7 +63,7 @@ class MatrixTransform(Transform):
 
     def points(self, params, source_size, output_size, align_corners=False):
         theta, sizes = self._checked_theta(params), (source_size, output_size)
-        return grids.matrix_points(theta, *sizes, align_corners, self.axis_aligned)
+        return plan.matrix_points(theta, *sizes, align_corners, self.axis_aligned)
 
     def compose(self, outer, inner):
         a, b, c, d, e, f = matrix_entries(self._checked_theta(outer))

@@ -11,6 +11,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+import users_kernel
+from users_family import Bulge
 
 import keras_stn
 from keras_stn import Localization, SpatialTransformer, Warp, localization, ops, transforms
@@ -68,29 +70,6 @@ def scramble(layer: Any) -> Any:
 
 
 # --- What users write ------------------------------------------------------------------------------
-
-
-@keras.saving.register_keras_serializable(package="conformance")
-class Bulge(transforms.Transform):
-    """A family that is no matrix, and holds an argument."""
-
-    num_params = 1
-    identity_params = (0.0,)
-
-    def __init__(self, power=2):
-        self.power = power
-
-    def map(self, params, x, y):
-        k = keras.ops.expand_dims(params, -1)
-        # Not x**2: TensorFlow's power is a rounding away from the product that graphs make of it.
-        if self.power == 2:
-            scale = 1 + k * x * x + k * y * y
-        else:
-            scale = 1 + k * (x * x + y * y) ** (self.power / 2)
-        return x * scale, y * scale
-
-    def get_config(self):
-        return {"power": self.power}
 
 
 @keras.saving.register_keras_serializable(package="conformance")
@@ -220,6 +199,7 @@ SPATIAL_TRANSFORMERS = [
     _transformer("nearest-wrap", interpolation="nearest", fill_mode="wrap"),
     _transformer("bilinear-reflect", fill_mode="reflect", align_corners=True),
     _transformer("bicubic-mirror", interpolation="bicubic", fill_mode="mirror"),
+    _transformer("users-kernel", interpolation=users_kernel.NAME, users_code=True),
     _transformer("fill_value", fill_value=(0.5, -1.0, 2.0), output_size=(9, 6)),
     _transformer(
         "channels_first",
@@ -249,6 +229,16 @@ WARPS = [
             (IMAGES, params("affine")),
         )
         for interpolation in INTERPOLATIONS
+        for fill_mode in FILL_MODES
+    ),
+    *(
+        Case(
+            f"Warp-users-kernel-{fill_mode}",
+            ("Warp",),
+            lambda f=fill_mode: Warp(interpolation=users_kernel.NAME, fill_mode=f, fill_value=0.5),
+            (IMAGES, params("affine")),
+            users_code=True,
+        )
         for fill_mode in FILL_MODES
     ),
     Case(
@@ -374,6 +364,7 @@ FUNCTIONS = [
     ),
     _warp("affine"),
     _warp("users-family", transform=Bulge(power=3), users_code=True),
+    _warp("users-kernel", interpolation=users_kernel.NAME, fill_mode="reflect", users_code=True),
     _warp("bicubic-mirror", transform="similarity", interpolation="bicubic", fill_mode="mirror"),
     _warp("output_size", output_size=(4, 9), fill_value=[0.5, -1.0, 2.0], align_corners=True),
     _warp("labels", inputs=(LABELS, params("affine")), interpolation="nearest", fill_mode="wrap"),
@@ -445,6 +436,7 @@ _SOME = {
     "Localization-users-sequential",
     "grid_sample-bicubic-reflect",
     "warp-users-family",
+    "Warp-users-kernel-constant",
     "affine_grid",
     "similarity.inverse",
     "users-points.transform_points",

@@ -172,7 +172,7 @@ def test_overrides_of_any_signature_take_symbols():
 
 def test_what_a_family_lacks_is_said_when_the_model_is_made():
     maps = keras.Input((1,))
-    with pytest.raises(TypeError, match="^Bulge does not define the inverse of a map"):
+    with pytest.raises(NotImplementedError, match="^Bulge does not define the inverse of a map"):
         Bulge().inverse(maps)
 
     class NoWayBack(transforms.MatrixTransform):

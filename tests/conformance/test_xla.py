@@ -94,8 +94,8 @@ def rows(positions, fill_mode, interpolation, sizes):
 
     def row(size):
         pixels = tf.reshape(tf.range(size, dtype=tf.float32), (1, 1, size, 1))
-        coordinates = tf.stack([x, tf.zeros_like(x)])
-        return sampler.sample(pixels, coordinates, interpolation, fill_mode, 0.0)
+        points = sampler.Points((x, tf.zeros_like(x)))
+        return sampler.read(pixels, points, sampler.Sampling(interpolation, fill_mode))
 
     return [tf.reshape(row(size), (-1,)) for size in sizes]
 

@@ -11,7 +11,7 @@ class GraphFile(_pipeline.Format):
     """A GraphDef with the weights inside, as TensorFlow 1 had it."""
 
     name, runtime = "GraphDef", "TensorFlow"
-    reader = staticmethod(sampler.gather_taps)
+    reader = staticmethod(sampler.interpreter.read)
 
     def convert(self, trace, path):
         frozen = convert_variables_to_constants_v2(trace.function.get_concrete_function())

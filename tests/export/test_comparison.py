@@ -8,7 +8,7 @@ from common import EXPORTERS, raises, warp
 
 import keras_stn
 from keras_stn import export, sampler
-from keras_stn.export import _accuracy, _samplers, _samples
+from keras_stn.export import _accuracy, _readers, _samples
 
 every = pytest.mark.parametrize("exporter", EXPORTERS.values(), ids=EXPORTERS)
 to_a_bound = pytest.mark.parametrize("exporter", [*EXPORTERS.values()][1:], ids=[*EXPORTERS][1:])
@@ -145,19 +145,19 @@ def test_predicted_params_may_carry_the_rounding_of_their_network(tmp_path):
 @pytest.mark.parametrize(
     "fault",
     [
-        lambda at: at + 0.5,
-        lambda at: at + 0.1,
-        lambda at: at * (63 / 64),
-        lambda at: at[::-1],
-        lambda at: tf.cast(tf.cast(at, tf.float16), tf.float32),
+        lambda x, y: (x + 0.5, y),
+        lambda x, y: (x, y + 0.1),
+        lambda x, y: (x * (63 / 64), y * (63 / 64)),
+        lambda x, y: (y, x),
+        lambda x, y: [tf.cast(tf.cast(axis, tf.float16), tf.float32) for axis in (x, y)],
     ],
     ids=["half a pixel", "a tenth", "corners", "x for y", "float16"],
 )
 def test_faults_are_refused_where_params_are_predicted(tmp_path, monkeypatch, fault):
-    gather = sampler.gather_taps
-    monkeypatch.setattr(
-        _samplers, "for_cpu", lambda images, at, *sampling: gather(images, fault(at), *sampling)
-    )
+    def faulty(images, points, sampling):
+        return sampler.interpreter.read(images, sampler.Points(tuple(fault(*points.axes))), sampling)
+
+    monkeypatch.setattr(_readers, "for_cpu", faulty)
     with raises("model must give the same numbers in LiteRT"):
         export.export_tflite(_predicting(), tmp_path / "model.tflite")
 

@@ -3,6 +3,8 @@
 TensorFlow's CPU kernels round to float16 after each op, as such a GPU does; the index stays in int32.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -30,12 +32,10 @@ def waves(height, width):
 def warp(picture, dtype, split, theta=THETA, fill_mode="constant", interpolation="bilinear"):
     images = tf.constant(picture[None, ..., None], dtype)
     size = picture.shape
-    if split:
-        with grids.split_pixels():
-            pixels = grids.affine_pixels(tf.constant(theta, dtype), size, size, False)
-    else:
-        pixels = grids.affine_pixels(tf.constant(theta, dtype), size, size, False).added()
-    sampled = sampler.gather_taps(images, pixels, interpolation, fill_mode, 0.0, index_dtype=tf.int32)
+    with grids.for_float16() if split else contextlib.nullcontext():
+        points = grids.matrix_points(tf.constant(theta, dtype), size, size, False)
+    sampling = sampler.Sampling(interpolation, fill_mode)
+    sampled = sampler.interpreter.read(images, points, sampling, index_dtype=tf.int32)
     return sampled.numpy().astype("float64")
 
 
@@ -45,7 +45,7 @@ def psnr(expected, actual):
 
 @pytest.fixture(autouse=True)
 def sums_in_float16(monkeypatch):
-    monkeypatch.setattr(sampler.gathers, "accumulator", lambda dtype: dtype)
+    monkeypatch.setattr(sampler.interpreter, "accumulator", lambda dtype: dtype)
 
 
 @pytest.mark.parametrize("size", [(512, 512), (384, 512), (1024, 640)])

@@ -32,7 +32,7 @@ from common import (
 
 import keras_stn
 from keras_stn import export, transforms
-from keras_stn.export import _accuracy
+from keras_stn.export import _accuracy, _readers
 
 # --- The numbers -----------------------------------------------------------------------------------
 
@@ -347,12 +347,12 @@ def test_error_above_the_bound_raises_and_leaves_no_file(tmp_path):
 
 
 def test_default_bound_would_catch_a_thousandth_of_a_pixel(tmp_path, monkeypatch):
-    true = export.tflite._samplers.for_cpu
+    true = _readers.for_cpu
 
-    def shifted(images, coordinates, *sampling):
-        return true(images, coordinates + 1e-3, *sampling)
+    def shifted(images, points, sampling):
+        return true(images, points.each(lambda axis: axis + 1e-3), sampling)
 
-    monkeypatch.setattr(export.tflite._samplers, "for_cpu", shifted)
+    monkeypatch.setattr(_readers, "for_cpu", shifted)
     with raises("model must give the same numbers in LiteRT"):
         export.export_tflite(warp(), tmp_path / "warp.tflite")
     assert list(tmp_path.iterdir()) == []

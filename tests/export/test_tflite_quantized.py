@@ -167,7 +167,7 @@ def test_all_of_a_model_in_int8_collapses_and_is_found(model, digits, truth, tmp
     """TensorFlow's own full integer quantization, which is why there is another here."""
     learn, test, labels = digits
     path = tmp_path / "naive.tflite"
-    save(_trace.traced(_trace.signature(model, 1), sampler.gather_taps), tmp_path / "saved_model")
+    save(_trace.traced(_trace.signature(model, 1), sampler.interpreter.read), tmp_path / "saved_model")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path / "saved_model"))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([image[None]] for image in learn)
