@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import itertools
 import re
 import sys
 import tempfile
@@ -221,8 +220,8 @@ def _add_benchmark(commands) -> None:
         "benchmark",
         help="time this package beside PyTorch and others, here",
         description="Times forward and training steps beside PyTorch's grid_sample (where torch is "
-        "installed), the transformer that is copied from page to page, and what Keras and TensorFlow "
-        "have, in turns; prints tables and writes benchmark.json and, with matplotlib, benchmark.png.",
+        "installed) and the transformer that is copied from page to page, in turns; prints tables and "
+        "writes benchmark.json and, with matplotlib, benchmark.png.",
     )
     parser.add_argument(
         "--shape",
@@ -235,12 +234,13 @@ def _add_benchmark(commands) -> None:
     parser.add_argument(
         "--seconds", type=_seconds, default=2.0, help="for each table; default: %(default)s"
     )
-    parser.add_argument("--growth", action="store_true", help="also how time grows with the size")
-    parser.add_argument(
-        "--network", action="store_true", help="also what transformers add to the steps of two networks"
-    )
     parser.add_argument(
         "--memory", action="store_true", help="also how much memory a step takes, at 8x224x224x3"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="keep what benchmark.json has, of this machine and versions",
     )
     parser.add_argument("--out", type=Path, default=Path("."), help="a folder; default: the current one")
     parser.set_defaults(run=_benchmark)
@@ -252,32 +252,22 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         _make_writable(arguments.out)
     except OSError as error:
         return _fail("benchmark", error)
-    measured = []
-    with console.status("measuring") as status, _quiet.no_stderr():
-        rows = benchmark.rows(arguments.shapes or benchmark.SHAPES, arguments.seconds)
-        for (shape, family, task), group in itertools.groupby(
-            rows, lambda row: (row.shape, row.family, row.task)
-        ):
-            measured += (found := list(group))
-            title = f"{'x'.join(map(str, shape))}, {family}, {task}"
-            console.print(benchmark.table(found, title))
-        growth, costs, memory, failure = [], [], [], None
-        if arguments.growth:
-            status.update("measuring how time grows")
-            growth = list(benchmark.sweep(arguments.seconds))
-            console.print(benchmark.growth_table(growth))
-        if arguments.network:
-            status.update("training networks")
-            costs = [cost for network in benchmark.NETWORKS for cost in benchmark.costs(network)]
-            console.print(benchmark.network_table(costs))
+    measured = benchmark.load(arguments.out) if arguments.resume else []
+    with console.status("measuring"), _quiet.no_stderr():
+        for case in benchmark.cases(arguments.shapes or benchmark.SHAPES):
+            rows = [row for row in measured if (row.shape, row.family, row.task) == case]
+            if not rows:
+                measured += (rows := benchmark.measure(*case, arguments.seconds))
+                benchmark.save(measured, [], arguments.out)
+            console.print(benchmark.table(rows))
+        memory, failure = [], None
         if arguments.memory:
-            status.update("compiling steps, and counting their memory")
             try:
-                memory = list(benchmark.memory())
+                memory = benchmark.memory()
                 console.print(benchmark.memory_table(memory))
             except OSError as error:  # what was measured before it is written all the same
                 failure = error
-        paths = benchmark.save(measured, growth, costs, memory, arguments.out)
+        paths = benchmark.save(measured, memory, arguments.out)
     console.print("wrote " + escape(" ".join(map(str, paths))))
     return _fail("benchmark", failure) if failure else 0
 

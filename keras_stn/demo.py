@@ -58,7 +58,7 @@ class Digits(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of one network."""
+    """The result of one network."""
 
     name: str
     parameters: int
@@ -90,7 +90,8 @@ def load_digits(data: str | None = None, seed: int = 0) -> Digits:
 
 def _read(data: str) -> tuple[np.ndarray, ...]:
     try:
-        with np.load(data) as file:
+        # NumPy leaves a file open that it cannot read.
+        with open(data, "rb") as opened, np.load(opened) as file:
             arrays = tuple(file[name] for name in _ARRAYS)
     except _checks.NO_NPZ as error:
         raise _bad_data(data, f"{type(error).__name__}: {error}") from error

@@ -1,117 +1,77 @@
 """The benchmark: fair, right, and drawn."""
 
-import dataclasses
 import importlib.util
-import io
 import itertools
 import json
-import re
 
 import numpy as np
 import pytest
-from rich.console import Console
 
-from keras_stn import Warp, benchmark, cli
-from keras_stn.benchmark import contenders, network, plot
-from keras_stn.benchmark.contenders import BOTH, FORWARD, ONE_MORE, OURS, PARAMS, TEXTBOOK, TORCH
+from keras_stn import benchmark, cli
+from keras_stn.benchmark import contenders, report
+from keras_stn.benchmark.contenders import BOTH, FORWARD, IN_MODEL, OURS, PARAMS, TASKS, TEXTBOOK, TORCH
 
 SHAPE = (2, 9, 14, 3)
 
 
-@pytest.mark.parametrize("task", [FORWARD, PARAMS, BOTH])
+@pytest.mark.parametrize("task", TASKS)
 def test_contenders_do_the_same_work(task):
-    rows = benchmark.measure(contenders.case(SHAPE, "affine", task), seconds=0.1)
+    rows = benchmark.measure(SHAPE, "affine", task, seconds=0.1)
     found = {row.contender.split(",")[0] for row in rows}
     assert {OURS, TEXTBOOK} <= found
     assert (TORCH in found) == (importlib.util.find_spec("torch") is not None)
     for row in rows:
         assert row.quartiles[0] <= row.milliseconds <= row.quartiles[1]
-        if ONE_MORE not in row.contender:  # a difference, that is lost in noise at such a size
+        if task != IN_MODEL:  # a difference, that is lost in noise at such a size
             assert row.quartiles[0] > 0
-        if any(who in row.contender for who in (OURS, TEXTBOOK, TORCH)):
-            # Noise changes by up to 1 a pixel, and a coordinate near 14 is rounded to 1e-6.
-            assert row.error <= 5e-6, row
-            if task != FORWARD:
-                assert row.gradient_error <= 1e-4, row
+        # Noise changes by up to 1 a pixel, and a coordinate near 14 is rounded to 1e-6.
+        assert row.error <= 5e-6, row
+        if task in (PARAMS, BOTH):
+            assert row.gradient_error <= 1e-4, row
+
+
+def test_separable_maps_are_held_to_the_same_truth():
+    for row in benchmark.measure(SHAPE, "attention", FORWARD, seconds=0.1):
+        assert row.error <= 5e-6, row  # as above
 
 
 def test_textbook_transformer_is_right_in_float64():
     case = contenders.case(SHAPE, "affine", PARAMS)
     output, gradient = contenders.truth(case)
-    ours = contenders.contenders(case)[f"{OURS}, compiled"].run()
+    ours = contenders.contenders(case)[f"{OURS}, compiled"]()
     np.testing.assert_allclose(ours[0], output, rtol=0, atol=5e-6)
     np.testing.assert_allclose(ours[1].reshape(gradient.shape), gradient, rtol=1e-4, atol=1e-3)
 
 
-def test_keras_and_tensorflow_are_given_the_same_map():
-    """Inside: their borders are not those of a spatial transformer."""
-    case = contenders.case((1, 30, 44, 1))
-    case.params[:] = [0.4, 0.1, 0.05, -0.1, 0.5, 0.1]
-    rows = benchmark.measure(case, seconds=0.1)
-    errors = {row.contender: row.error for row in rows}
-    assert errors["keras affine_transform"] <= 2e-5  # their map is rounded in pixels
-    assert errors["ImageProjectiveTransformV3"] <= 2e-5
-    assert errors["copy"] is None
-
-
-def test_one_more_does_the_work_each_time():
-    """Five passes of one call are five outputs, of five maps: nothing is shared or left out."""
-    run = contenders.contenders(contenders.case((2, 96, 130, 3)))[f"{ONE_MORE}, {OURS}, compiled"].run
-    outputs = run()
+@pytest.mark.parametrize("who", [OURS, TEXTBOOK])
+def test_passes_of_one_call_share_no_work(who):
+    """Five passes are five outputs, of five maps: nothing is shared or left out."""
+    run = contenders.contenders(contenders.case((2, 96, 130, 3), task=IN_MODEL))[f"{who}, compiled"]
+    outputs = run(5)
     assert len(outputs) == 5
     for before, after in itertools.pairwise(outputs):
         assert np.abs(before - after).max() > 0.01
 
 
-def test_growth_is_told_beyond_the_cost_of_a_call():
-    def row(side, milliseconds):
-        shape = (1, side, side, 3)
-        return benchmark.Row(shape, "affine", FORWARD, OURS, milliseconds, (0, 9), None, None, None)
-
-    console = Console(file=io.StringIO(), width=100)
-    console.print(benchmark.growth_table([row(1, 0.25), row(100, 0.3), row(200, 0.45)]))
-    assert re.findall(r"(\d+x\S+) +(\S+) *(\S*)", console.file.getvalue()) == [
-        ("1x1x1x3", "0.25", ""),
-        ("1x100x100x3", "0.30", "5.0"),
-        ("1x200x200x3", "0.45", "5.0"),
-    ]
+def row_of(task, shape=SHAPE, who=OURS, ratio=0.5):
+    return benchmark.Row(shape, "affine", task, f"{who}, compiled", 1.0, (0.5, 1.5), ratio, 1e-6, None)
 
 
-def test_transformers_join_the_network_they_are_measured_in():
-    small = network.Network("small", (12, 17, 2), 3, ((4, 3), None, (5, 3)), "same", (6,), 2)
-    models = {variant: network.model(small, variant) for variant in network.VARIANTS}
-    warps = {
-        variant: [layer for layer in model.layers if isinstance(layer, Warp)]
-        for variant, model in models.items()
-    }
-    assert [len(warps[variant]) for variant in network.VARIANTS] == [0, 0, 2]
-    assert [warp.output.shape[1:] for warp in warps[network.TRANSFORMED]] == [(12, 17, 2), (6, 8, 4)]
-    costs = list(benchmark.costs(small, rounds=2))
-    assert [cost.variant for cost in costs] == list(network.VARIANTS)
-    assert costs[0].ratio == 1
-    assert all(cost.milliseconds > 0 for cost in costs)
+def test_picture_shows_each_ratio_over_its_shape():
+    rows = [row_of(task, (2, 9, side, 3), ratio=side / 10) for task in TASKS for side in (14, 7)]
+    for panel, task in zip(report.figure(rows).axes, TASKS, strict=True):
+        assert panel.get_title().startswith(task)
+        assert [bar.get_height() for bar in panel.patches] == [1.4, 0.7]
+        assert [label.get_text() for label in panel.get_xticklabels()] == ["2x9x14x3", "2x9x7x3"]
 
 
-def row_of(task, shape=(2, 9, 14, 3)):
-    name = f"{OURS}, compiled"
-    return benchmark.Row(shape, "affine", task, name, 1.0, (0.5, 1.5), 0.5, None, None)
-
-
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("shown", ["growth", "networks"])
-def test_picture_leaves_out_what_was_not_measured(shown, tmp_path):
-    rows = [row_of(task) for task in (FORWARD, PARAMS, BOTH)]
-    growth = [row_of(FORWARD, shape) for shape in ((1, 28, 28, 3), (4, 40, 40, 1))]
-    costs = [benchmark.Cost("MNIST", "CNN", 75.0, 1.0)]
-    figure = plot.figure(rows, growth if shown == "growth" else [], costs if shown == "networks" else [])
-    *curves, networks = figure.axes[3:]
-    assert [panel.axison for panel in curves] == [shown == "growth"] * 2
-    assert networks.axison == (shown == "networks")
-    figure.savefig(tmp_path / "benchmark.png")  # warns where something does not fit
+@pytest.mark.parametrize("rows", [[], [row_of(PARAMS, ratio=None)]], ids=["nothing", "no PyTorch"])
+def test_picture_of_part_of_a_benchmark_warns_of_nothing(rows, tmp_path):
+    report.figure(rows).savefig(tmp_path / "benchmark.png")
 
 
 def test_command_prints_tables_and_writes_what_it_says(tmp_path, capsys, monkeypatch):
-    row = benchmark.Memory((8, 224, 224, 3), BOTH, f"{OURS}, compiled", 21.5)
+    row = benchmark.Memory(BOTH, f"{OURS}, compiled", 21.5)
     monkeypatch.setattr(benchmark, "memory", lambda: [row])
     folder = tmp_path / "new"
     arguments = ["--shape", "1x8x12x1", "--seconds", "0.05", "--memory", "--out", str(folder)]
@@ -124,10 +84,39 @@ def test_command_prints_tables_and_writes_what_it_says(tmp_path, capsys, monkeyp
         assert words in printed
     assert "…" not in printed  # all of it fits
     content = json.loads((folder / "benchmark.json").read_text())
-    assert {row["task"] for row in content["rows"]} == {FORWARD, PARAMS, BOTH}
-    assert content["machine"]["cores"] > 0
-    assert content["memory"] == [dataclasses.asdict(row) | {"shape": [8, 224, 224, 3]}]
+    assert {row["task"] for row in content["rows"]} == set(TASKS)
+    assert content["measured on"]["cores"] > 0
+    assert content["memory"] == [row._asdict()]
     assert (folder / "benchmark.png").stat().st_size > 10_000
+
+
+def test_resumed_command_measures_only_what_is_missing(tmp_path, capsys, monkeypatch):
+    """Also after a case that failed: what was measured before it is on file."""
+    asked = []
+
+    def measure(shape, family, task, seconds):
+        asked.append(task)
+        if task == BOTH and len(asked) < 5:
+            raise KeyboardInterrupt
+        return [row_of(task, shape)]
+
+    monkeypatch.setattr(benchmark, "measure", measure)
+    monkeypatch.setattr(
+        benchmark, "cases", lambda shapes: [(shapes[0], "affine", task) for task in TASKS]
+    )
+    command = ["benchmark", "--shape", "2x9x14x3", "--out", str(tmp_path), "--resume"]
+    with pytest.raises(KeyboardInterrupt):
+        cli.main(command)
+    assert cli.main(command) == 0
+    assert asked == [*TASKS, BOTH]
+    assert f"2x9x14x3, affine, {BOTH}" in capsys.readouterr().out
+    assert benchmark.load(tmp_path) == [row_of(task) for task in TASKS]
+
+
+def test_rows_of_another_machine_are_measured_again(tmp_path, monkeypatch):
+    benchmark.save([row_of(FORWARD)], [], tmp_path)
+    monkeypatch.setattr(report, "_measured_on", lambda: {"processor": "another"})
+    assert benchmark.load(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -145,11 +134,11 @@ def test_memory_that_cannot_be_told_is_an_error_of_the_command(tmp_path, capsys,
         raise OSError("no account of memory from XLA")
 
     monkeypatch.setattr(benchmark, "memory", fail)
-    monkeypatch.setattr(benchmark, "rows", lambda *_: map(row_of, (FORWARD, PARAMS, BOTH)))
-    assert cli.main(["benchmark", "--memory", "--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(benchmark, "measure", lambda shape, family, task, seconds: [row_of(task, shape)])
+    assert cli.main(["benchmark", "--memory", "--shape", "2x9x14x3", "--out", str(tmp_path)]) == 2
     assert "error: no account of memory from XLA" in capsys.readouterr().err
     content = json.loads((tmp_path / "benchmark.json").read_text())
-    assert len(content["rows"]) == 3  # what was measured before is there
+    assert len(content["rows"]) == len(TASKS) + 1  # what was measured before is there
     assert content["memory"] == []
 
 

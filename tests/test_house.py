@@ -6,8 +6,11 @@ package with the violation planted in it shows that the rule can see it.
 
 import ast
 import configparser
+import os
 import pathlib
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -170,11 +173,10 @@ def every_third_party_import_is_declared(package):
 
 
 def what_an_extra_brings_is_imported_where_it_is_needed(package):
-    """Inside functions, and in the module of the benchmark's picture, which is imported in one."""
+    """Inside functions."""
     for path in modules(package):
-        needed = CORE | {"matplotlib"} if path == package / "benchmark" / "plot.py" else CORE
         for node, name in strangers(package, path, at_import(tree(path))):
-            if name not in needed:
+            if name not in CORE:
                 yield f"{place(package, path, node)} imports {name} as it is imported itself"
 
 
@@ -268,6 +270,13 @@ def test_every_rule_is_shown_to_fail_and_to_pass():
     assert {rule for rule, *_ in HARMLESS} == set(RULES)
 
 
+def test_script_for_machines_without_tensorflow_imports_none_of_the_package():
+    """It is copied to a machine with a GPU, alone."""
+    path = PACKAGE / "benchmark" / "run_stablehlo.py"
+    assert {name for _, name in strangers(PACKAGE, path)} == {"jax", "jaxlib", "numpy", "torch"}
+    assert not any(name.startswith(PACKAGE.name) for _, name in imports(PACKAGE, path))
+
+
 # --- The repository --------------------------------------------------------------------------------
 
 
@@ -315,7 +324,57 @@ def test_yaml_files_parse():
         assert isinstance(yaml.safe_load(path.read_text()), dict), path
 
 
-def test_workflows_have_jobs_with_steps():
+def workflow_commands():
+    """The words of each command that a workflow runs, without what only sets its environment."""
     for path in ROOT.glob(".github/workflows/*.yml"):
-        jobs = yaml.safe_load(path.read_text())["jobs"]
-        assert all(job["steps"] for job in jobs.values()), path
+        for job in yaml.safe_load(path.read_text())["jobs"].values():
+            for line in (line for step in job["steps"] for line in step.get("run", "").splitlines()):
+                for command in line.split("&&"):
+                    words = shlex.split(re.sub(r"\$\{\{.*?\}\}", "", command))
+                    yield [word for word in words if word not in ("sudo", "env") and "PATH=" not in word]
+
+
+def test_workflows_run_what_exists():
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    programs = [words[0] for words in workflow_commands()]
+    assert {".ci/run", "pip", "pytest"} <= set(programs)
+    for program in programs:
+        assert os.access(ROOT / program, os.X_OK) or shutil.which(program, path=path), program
+
+
+def test_workflows_name_extras_and_markers_of_setup_cfg():
+    markers = re.findall(r"^(\w+):", SETUP["tool:pytest"]["markers"], flags=re.MULTILINE)
+    for words in workflow_commands():
+        for extras in re.findall(r"\.\[(.*?)\]", " ".join(words)):
+            assert set(extras.split(",")) <= set(EXTRAS), words
+        if words[0] == "pytest" and "-m" in words:
+            assert words[words.index("-m") + 1] in markers, words
+
+
+def test_workflows_pin_versions_that_setup_cfg_admits():
+    """And the lowest of them among these."""
+    pins = re.findall(
+        r"(tensorflow|keras)==([\d.]+)", (ROOT / ".github/workflows/versions.yml").read_text()
+    )
+    for name in ("tensorflow", "keras"):
+        (range_,) = re.findall(
+            rf"^{name}>=([\d.]+),<([\d.]+)$", SETUP["options"]["install_requires"], re.MULTILINE
+        )
+        low, high = (tuple(map(int, version.split("."))) for version in range_)
+        pinned = {tuple(map(int, pin.rstrip(".").split("."))) for which, pin in pins if which == name}
+        assert min(pinned) == low
+        assert max(pinned) < high
+
+
+def test_workflows_cover_the_pythons_of_setup_cfg():
+    (quick,) = re.findall(r"python: \[(.*)\]", (ROOT / ".github/workflows/versions.yml").read_text())
+    classified = re.findall(r"Python :: (3\.\d+)", SETUP["metadata"]["classifiers"])
+    assert re.findall(r"[\d.]+", quick) == classified
+
+
+@pytest.mark.parametrize("form", ["bug", "feature"])
+def test_issue_forms_ask_for_something(form):
+    content = yaml.safe_load((ROOT / f".github/ISSUE_TEMPLATE/{form}.yml").read_text())
+    assert {"name", "description", "body"} <= set(content)
+    assert all(field["attributes"]["label"] for field in content["body"])
+    assert any(field.get("validations", {}).get("required") for field in content["body"])

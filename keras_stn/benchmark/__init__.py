@@ -1,24 +1,22 @@
-"""`keras-stn benchmark`: this package beside what one would use in its place, in one process."""
+"""`keras-stn benchmark`: this package beside what one would use in its place, in one process.
 
-from keras_stn.benchmark.measure import SHAPES, Row, measure, rows, sweep
+Beside it stand scripts that README.md tells of: the same on a GPU without TensorFlow, and one checkout
+beside another.
+"""
+
+from keras_stn.benchmark.measure import SHAPES, Row, cases, measure
 from keras_stn.benchmark.memory import Memory, memory
-from keras_stn.benchmark.network import NETWORKS, Cost, costs
-from keras_stn.benchmark.report import growth_table, memory_table, network_table, save, table
+from keras_stn.benchmark.report import load, memory_table, save, table
 
 __all__ = [
-    "NETWORKS",
     "SHAPES",
-    "Cost",
     "Memory",
     "Row",
-    "costs",
-    "growth_table",
+    "cases",
+    "load",
     "measure",
     "memory",
     "memory_table",
-    "network_table",
-    "rows",
     "save",
-    "sweep",
     "table",
 ]

@@ -1,30 +1,27 @@
-"""Timing: the contenders of a case taking turns, over the shapes and tasks of the benchmark."""
+"""Timing: the contenders of a case taking turns."""
 
 import dataclasses
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from keras_stn.benchmark import contenders
-from keras_stn.benchmark.contenders import (
-    BOTH,
-    FORWARD,
-    NO_WARP,
-    ONE_MORE,
-    OURS,
-    PARAMS,
-    TEXTBOOK,
-    TORCH,
-    Case,
-    case,
+from keras_stn.benchmark.contenders import FORWARD, IN_MODEL, TASKS, TORCH
+
+Shape = tuple[int, int, int, int]
+
+SHAPES: tuple[Shape, ...] = (
+    (128, 40, 40, 1),
+    (8, 224, 224, 3),
+    (16, 56, 56, 64),
+    (2, 512, 512, 3),
+    (1, 224, 224, 3),
 )
 
-SHAPES = ((128, 40, 40, 1), (8, 224, 224, 3), (16, 56, 56, 64), (2, 512, 512, 3), (1, 224, 224, 3))
-
-# A pause before each: the threads of the one before spin for milliseconds before they sleep.
-_PAUSE = 0.005
+_PAUSE = 0.005  # before each: the threads of the one before spin for milliseconds before they sleep
+_PASSES = 5  # of a call that stands for a model
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,117 +31,74 @@ class Row:
     Attributes:
         shape: (batch, height, width, channels) of the images and of the output.
         family: The transform family.
-        task: "forward", or a training step: forward and the gradients.
-        contender: Who. "one more, ..." is what a forward pass adds to a call that does others as well,
-            as in a compiled model: a call of five less a call of one, by four.
+        task: "forward"; "forward, in a model", what one more pass adds to a call: a call of five less a
+            call of one, by four, but PyTorch's call, which compiles no model; or a training step.
+        contender: Who.
         milliseconds: The median of the repeats.
         quartiles: Half of the repeats lie between these two, in milliseconds.
-        ratio: `milliseconds` by those of PyTorch, of its better layout; None without PyTorch. One more
-            is compared with PyTorch's least, be it one more or the only one.
-        error: The largest error against float64: of the output, whose images are from 0 to 1. None for
-            those that compute something else.
+        ratio: `milliseconds` by those of PyTorch, of its better layout; None without PyTorch.
+        error: The largest error of the output against float64; images are from 0 to 1.
         gradient_error: Of the gradient to the params, by its largest entry; None without one.
 
     Example:
         >>> from keras_stn import benchmark
-        >>> from keras_stn.benchmark.contenders import case
-        >>> rows = benchmark.measure(case((1, 8, 12, 3)), seconds=0.1)
+        >>> rows = benchmark.measure((1, 8, 12, 3), seconds=0.1)
         >>> rows[0].contender, rows[0].error < 5e-6
         ('keras_stn, compiled', True)
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     family: str
     task: str
     contender: str
     milliseconds: float
     quartiles: tuple[float, float]
     ratio: float | None
-    error: float | None
+    error: float
     gradient_error: float | None
 
 
-def measure(case: Case, seconds: float = 2.0, only: Iterable[str] = ()) -> list[Row]:
-    """Time all contenders of a case, taking turns.
-
-    Each turn is a pause, one run that is not timed, and one that is: caches are as in a loop of its own.
-
-    Args:
-        case: What to do, from `keras_stn.benchmark.contenders.case`.
-        seconds: How long to go on, for all contenders together; seven turns at least.
-        only: The beginnings of the names of those to time; all by default.
-
-    Returns:
-        A `Row` for each.
-    """
-    prefixes = tuple(only)
-    found = {
-        name: contender
-        for name, contender in contenders.contenders(case).items()
-        if not prefixes or name.startswith(prefixes)
-    }
-    results = {name: contender.run() for name, contender in found.items()}
-    times: dict[str, list[float]] = {name: [] for name in found}
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(next(iter(times.values()))) < 7:
-        for name, contender in found.items():
-            time.sleep(_PAUSE)
-            contender.run()
-            start = time.perf_counter()
-            contender.run()
-            times[name].append(1e3 * (time.perf_counter() - start))
-    for name, contender in found.items():
-        if contender.less is not None:
-            pairs = zip(times[name], times[contender.less], strict=True)
-            times[name] = [(own - less) / contender.by for own, less in pairs]
-    truth = contenders.truth(case)
-    return [_row(case, name, times, results[name], truth) for name in found]
-
-
-def _row(case, name, times, results, truth) -> Row:
-    prefix = f"{ONE_MORE}, " if name.startswith(ONE_MORE) else ""
-    who = name.removeprefix(prefix)
-    # One more of PyTorch's can take longer than its only one: it fills five outputs.
-    starts = (TORCH, prefix + TORCH)
-    peers = [statistics.median(times[peer]) for peer in times if peer.startswith(starts)]
-    low, median, high = statistics.quantiles(times[name], n=4)
-    output, gradient = truth
-    error, of_gradient = None, None
-    if who not in NO_WARP:
-        error = float(np.abs(results[0] - output).max())
-    if case.task != FORWARD and case.family == "affine":
-        difference = np.abs(results[1].reshape(gradient.shape) - gradient).max()
-        of_gradient = float(difference / np.abs(gradient).max())
-    ratio = median / min(peers) if peers else None
-    return Row(case.shape, case.family, case.task, name, median, (low, high), ratio, error, of_gradient)
-
-
-def rows(shapes: Iterable[tuple[int, int, int, int]] = SHAPES, seconds: float = 2.0) -> Iterator[Row]:
-    """All tasks at all shapes, and the other families forward."""
+def cases(shapes: Iterable[Shape] = SHAPES) -> Iterator[tuple[Shape, str, str]]:
+    """(shape, family, task): all tasks of affine maps, and maps whose axes stay apart, forward."""
     for shape in shapes:
-        for task in (FORWARD, PARAMS, BOTH):
-            yield from measure(case(shape, "affine", task), seconds)
-        for family in ("attention", "translation"):
-            ours_and_torch = [start + who for start in ("", f"{ONE_MORE}, ") for who in (OURS, TORCH)]
-            yield from measure(case(shape, family), seconds, ours_and_torch)
+        yield from ((shape, "affine", task) for task in TASKS)
+        yield shape, "attention", FORWARD
 
 
-def sweep(seconds: float = 1.0) -> Iterator[Row]:
-    """How time grows: with the pixels, from 28x28 to 1024x1024, and with the batch, from 1 to 256.
+def measure(
+    shape: Shape, family: str = "affine", task: str = FORWARD, seconds: float = 2.0
+) -> list[Row]:
+    """Time all contenders of a case for `seconds` together, and for seven turns at least."""
+    case = contenders.case(shape, family, task)
+    runs = contenders.contenders(case)
+    results = {name: run() for name, run in runs.items()}
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    end, turns = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or turns < 7:
+        turns += 1
+        for name, run in runs.items():
+            took = _milliseconds(run)
+            if task == IN_MODEL and not name.startswith(TORCH):
+                took = (_milliseconds(run, _PASSES) - took) / (_PASSES - 1)
+            times[name].append(took)
+    best = min((statistics.median(times[name]) for name in runs if name.startswith(TORCH)), default=None)
+    output, gradient = contenders.truth(case)
+    rows = []
+    for name, (warped, *gradients) in results.items():
+        low, median, high = statistics.quantiles(times[name], n=4)
+        error, of_gradient = float(np.abs(warped - output).max()), None
+        if gradients and family == "affine":
+            difference = np.abs(gradients[0].reshape(gradient.shape) - gradient).max()
+            of_gradient = float(difference / np.abs(gradient).max())
+        ratio = median / best if best else None
+        rows.append(Row(shape, family, task, name, median, (low, high), ratio, error, of_gradient))
+    return rows
 
-    Both begin with one pixel, whose time is that of a call.
-    """
-    sides = [(1, side, side, 3) for side in (1, 28, 56, 112, 224, 448, 1024)]
-    batches = [(1, 1, 1, 1), *((batch, 40, 40, 1) for batch in (1, 4, 16, 64, 256))]
-    for shape in sides + batches:
-        yield from measure(case(shape), seconds, [f"{OURS}, compiled", TORCH, f"{TEXTBOOK}, compiled"])
 
-
-def fastest(rows: Iterable[Row]) -> dict[str, float]:
-    """The least milliseconds of each of `OURS`, `TORCH` and `TEXTBOOK` that is there, in any way."""
-    found: dict[str, float] = {}
-    for row in rows:
-        who = row.contender.split(",")[0]
-        if who in (OURS, TORCH, TEXTBOOK):
-            found[who] = min(row.milliseconds, found.get(who, float("inf")))
-    return found
+def _milliseconds(run: Callable, *passes: int) -> float:
+    """Of a run after a pause and a run that does not count: caches are as in a loop of its own."""
+    time.sleep(_PAUSE)
+    run(*passes)
+    start = time.perf_counter()
+    run(*passes)
+    return 1e3 * (time.perf_counter() - start)

@@ -1,6 +1,5 @@
 """How much memory a compiled training step takes, by XLA's own account."""
 
-import dataclasses
 import json
 import os
 import re
@@ -9,32 +8,22 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from keras_stn.benchmark.contenders import BOTH, OURS, PARAMS, TEXTBOOK, case, contenders
 
 SHAPE = (8, 224, 224, 3)
-_REPORTS = "*buffer-assignment.txt"
 
 
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """What XLA allocates for one training step.
+class Memory(NamedTuple):
+    """What XLA allocates for one training step at `SHAPE`: results and all between, beside arguments."""
 
-    Attributes:
-        shape: (batch, height, width, channels) of the images and of the output.
-        task: "step, params" or "step, params and images".
-        contender: Who.
-        megabytes: 1e6 bytes for the results and all between, beside the arguments: images, params and
-            the gradient from above.
-    """
-
-    shape: tuple[int, ...]
     task: str
     contender: str
-    megabytes: float
+    megabytes: float  # of 1e6 bytes
 
 
-def memory(shape: tuple[int, int, int, int] = SHAPE) -> Iterator[Memory]:
+def memory() -> list[Memory]:
     """Both training steps, of this package and of the textbook, compiled in another process.
 
     Raises:
@@ -44,24 +33,24 @@ def memory(shape: tuple[int, int, int, int] = SHAPE) -> Iterator[Memory]:
         # XLA reads its flags once, as TensorFlow is imported.
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder} --xla_dump_hlo_as_text"
         child = subprocess.run(
-            [sys.executable, "-m", __name__, folder, json.dumps(shape)],
+            [sys.executable, "-m", __name__, folder],
             env=os.environ | {"XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "3"},
             capture_output=True,
             text=True,
         )
     if child.returncode:
         raise OSError(f"no account of memory from XLA: {child.stderr}")
-    for task, name, megabytes in json.loads(child.stdout):
-        yield Memory(shape, task, name, megabytes)
+    return [Memory(*row) for row in json.loads(child.stdout)]
 
 
-def _measured(folder: Path, shape: tuple[int, int, int, int]) -> Iterator[tuple[str, str, float]]:
+def _measured(folder: Path) -> Iterator[Memory]:
     for task in (PARAMS, BOTH):
-        for who in (OURS, TEXTBOOK):
-            name, before = f"{who}, compiled", set(folder.glob(_REPORTS))
-            contenders(case(shape, "affine", task))[name].run()
-            reports = set(folder.glob(_REPORTS)) - before
-            yield task, name, max(_allocated(report.read_text()) for report in reports) / 1e6
+        for who in (f"{OURS}, compiled", f"{TEXTBOOK}, compiled"):
+            contenders(case(SHAPE, "affine", task))[who]()
+            reports = list(folder.glob("*buffer-assignment.txt"))
+            yield Memory(task, who, max(_allocated(report.read_text()) for report in reports) / 1e6)
+            for report in reports:
+                report.unlink()
 
 
 def _allocated(report: str) -> int:
@@ -71,4 +60,4 @@ def _allocated(report: str) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(list(_measured(Path(sys.argv[1]), tuple(json.loads(sys.argv[2]))))))
+    print(json.dumps(list(_measured(Path(sys.argv[1])))))

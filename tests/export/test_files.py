@@ -52,7 +52,7 @@ def killed(tmp_path_factory):
             assert left[kind].is_dir(), "another export's files were taken from it"
     finally:
         writer.kill()
-        writer.wait()
+        writer.communicate()
     return {kind: (path, left[kind]) for kind, path in paths.items()}
 
 

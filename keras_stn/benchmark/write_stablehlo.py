@@ -1,7 +1,7 @@
 """Write a warp and its training step as StableHLO, the language in which TensorFlow hands them to XLA.
 
-    python examples/benchmarks/write_stablehlo.py --out stablehlo
-    python examples/benchmarks/write_stablehlo.py --out stablehlo --shapes 8x224x224x3 8x64x64x1
+    python -m keras_stn.benchmark.write_stablehlo --out stablehlo
+    python -m keras_stn.benchmark.write_stablehlo --out stablehlo --shapes 8x224x224x3 8x64x64x1
 
 Three files for each shape of images, (batch, height, width, channels):
 
@@ -20,33 +20,22 @@ import re
 import tensorflow as tf
 
 import keras_stn
+from keras_stn.benchmark.contenders import BOTH, FORWARD, PARAMS, work
 
-SHAPES = "64x224x224x3", "64x56x56x64", "8x1024x1024x3"
+SHAPES = "64x224x224x3", "64x56x56x64", "8x1024x1024x3", "4x256x256x16"
 SMOKE_SHAPES = ("2x24x20x3",)
-
-warp = keras_stn.Warp()  # affine, bilinear, zeros outside
-
-
-def forward(images, params):
-    return warp([images, params])
+STEPS = {"forward": FORWARD, "step": BOTH, "params_step": PARAMS}
 
 
-def step(images, params, upstream):
-    with tf.GradientTape() as tape:
-        tape.watch([params, images])
-        warped = warp([images, params])
-    return warped, *tape.gradient(warped, [params, images], output_gradients=upstream)
+def stablehlo(task, shape):
+    """The text of a task at images of this shape, as TensorFlow lowers it for a GPU."""
+    warp = keras_stn.Warp()  # affine, bilinear, zeros outside
+    run = work(lambda images, params: warp([images, params]), task)
+    shapes = [shape, (shape[0], 6), shape][: 2 if task == FORWARD else 3]
 
+    def function(images, params, *upstream):
+        return run(images, params, *upstream or [None])
 
-def params_step(images, params, upstream):
-    with tf.GradientTape() as tape:
-        tape.watch(params)
-        warped = warp([images, params])
-    return warped, tape.gradient(warped, params, output_gradients=upstream)
-
-
-def stablehlo(function, shapes):
-    """The text of a function of float32 tensors of these shapes, as TensorFlow lowers it for a GPU."""
     compiled = tf.function(function, jit_compile=True, autograph=False)
     with keras_stn.sampler.for_gpu():
         lower = compiled.experimental_get_compiler_ir(*map(tf.TensorSpec, shapes))
@@ -63,12 +52,9 @@ def main():
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in SMOKE_SHAPES if arguments.smoke else arguments.shapes:
-        images = tuple(map(int, name.split("x")))
-        params = images[0], 6
-        for function in (forward, step, params_step):
-            shapes = [images, params] if function is forward else [images, params, images]
-            path = arguments.out / f"{function.__name__}_{name}.stablehlo.txt"
-            path.write_text(stablehlo(function, shapes))
+        for step, task in STEPS.items():
+            path = arguments.out / f"{step}_{name}.stablehlo.txt"
+            path.write_text(stablehlo(task, tuple(map(int, name.split("x")))))
             print(f"wrote {path}")
 
 

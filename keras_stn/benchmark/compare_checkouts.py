@@ -1,6 +1,6 @@
 """Time a warp of two checkouts in turns: what a change gains, even on a machine that others use.
 
-    python examples/benchmarks/compare_checkouts.py ../before . --shapes 8x224x224x3 --ways compiled
+    python keras_stn/benchmark/compare_checkouts.py ../before . --shapes 8x224x224x3 --ways compiled
 
 One process a checkout, both alive; for each turn one of them times the case and the other waits. A turn
 counts its fastest call. "ratio" is the median over the turns of after by before, with its quartiles:
@@ -76,8 +76,8 @@ def start(checkout):
     if not (folder / "keras_stn").is_dir():
         raise SystemExit(f"a checkout must hold keras_stn/. Received: {checkout}")
     environment = os.environ | {"PYTHONPATH": str(folder), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    return subprocess.Popen([sys.executable, __file__, "--answer"], env=environment, **pipes)
+    command, pipe = [sys.executable, __file__, "--answer"], subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
 
 
 def ask(process, case):
@@ -99,7 +99,7 @@ def main():
     print(f"{'':28} before after, ms  least  ratio  quartiles  bits")
     for case in itertools.product(arguments.shapes, arguments.tasks, arguments.ways):
         digests = [ask(process, case)[1] for process in pair]
-        times = [[], []]
+        times: list[list[float]] = [[], []]
         for turn in range(arguments.turns):
             for which in (0, 1) if turn % 2 else (1, 0):
                 times[which].append(ask(pair[which], case)[0])

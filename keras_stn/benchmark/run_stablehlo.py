@@ -1,10 +1,12 @@
 """How fast XLA runs the files of write_stablehlo.py, beside PyTorch's affine_grid and grid_sample.
 
-    python examples/benchmarks/run_stablehlo.py stablehlo --out results.json
+    python keras_stn/benchmark/run_stablehlo.py stablehlo --out results.json
 
-Needs JAX, PyTorch and NumPy alone: JAX brings XLA, the compiler that TensorFlow uses as well. On the GPU
-where both see one, on the CPU where neither does. PyTorch runs in both memory formats, and the faster
-one counts. Prints a table, and writes it with the versions as JSON.
+Needs JAX, PyTorch and NumPy alone, nothing of this package: JAX brings XLA, the compiler that TensorFlow
+uses as well. On the GPU where both see one, on the CPU where neither does. PyTorch runs in both memory
+formats, and the faster one counts. "grid_sample" is PyTorch's alone, on a grid that is there, whose
+gradient is as far as it goes: on a GPU most of a step is the gradient of affine_grid, a matmul.
+Prints a table, and writes it with the versions as JSON.
 """
 
 import argparse
@@ -13,17 +15,11 @@ import os
 import pathlib
 import time
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves PyTorch its share of the GPU
-
-import jax
-import jaxlib
 import numpy as np
-import torch
-from jaxlib import xla_client
-from torch.nn import functional
 
 RESULTS = "warped", "to_params", "to_images"
-MEMORY_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+LAYOUTS = "contiguous", "channels_last"
+ALONE = "grid_sample, "  # before a layout
 
 
 def random_inputs(shape):
@@ -33,57 +29,82 @@ def random_inputs(shape):
     params = ([1, 0, 0, 0, 1, 0] + rng.uniform(-0.2, 0.2, (batch, 6))).astype("float32")
     upstream = rng.standard_normal(shape, "float32")
     # None next to the centres of pixels: the derivative jumps there, and a rounding decides.
-    theta = torch.from_numpy(params).double().view(-1, 2, 3)
-    grid = functional.affine_grid(theta, (batch, 1, height, width), align_corners=False)
-    pixels = ((grid.numpy() + 1) * (width, height) - 1) / 2
-    upstream[(np.abs(pixels - pixels.round()) < 1e-6 * max(height, width)).any(-1)] = 0
+    a, b, c, d, e, f = params.astype("float64").T[:, :, None, None]
+    x, y = (2 * np.arange(width) + 1) / width - 1, (2 * np.arange(height)[:, None] + 1) / height - 1
+    for point, size in ((a * x + b * y + c, width), (d * x + e * y + f, height)):
+        pixel = ((point + 1) * size - 1) / 2
+        upstream[np.abs(pixel - pixel.round()) < 1e-6 * max(height, width)] = 0
     return rng.random(shape, "float32"), params, upstream
 
 
-def compiled(text):
-    """StableHLO text as a function: a list of JAX arrays -> a list of JAX arrays."""
+def xla(text, arrays):
+    """StableHLO text, and a copy of the images, as functions of the number of calls."""
+    import jax
+    from jaxlib import xla_client
+
     devices = jax.devices()[:1]
     client, options = devices[0].client, xla_client.CompileOptions()
-    if hasattr(client, "compile_and_load"):
-        return client.compile_and_load(text, devices, options).execute
-    return client.compile(text, options).execute  # JAX 0.4
+    compile_text = getattr(client, "compile_and_load", None)
+    program = compile_text(text, devices, options) if compile_text else client.compile(text, options)
+    inputs, copy = [jax.device_put(array) for array in arrays], jax.jit(jax.numpy.copy)
+
+    def ours(calls):
+        for _ in range(calls):
+            results = program.execute(inputs)
+        return jax.block_until_ready(results)
+
+    def copies(calls):
+        for _ in range(calls):
+            result = copy(inputs[0])
+        return jax.block_until_ready(result)
+
+    return {"ours": ours, "copy": copies}
 
 
-def torch_step(step, arrays, memory_format, device):
-    """The same step in PyTorch, as a function without arguments."""
+def pytorch(step, arrays, layout, device):
+    """The same in PyTorch, whole and from a grid that is there: functions of the number of calls."""
+    import torch
+    from torch.nn import functional
+
+    memory_format = getattr(torch, {"contiguous": "contiguous_format"}.get(layout, layout))
     images, params, upstream = (torch.from_numpy(array).to(device) for array in arrays)
     images = images.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
     upstream = upstream.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
-    sources = {"forward": [], "params_step": [params], "step": [params, images]}[step]
-    for source in sources:
-        source.requires_grad_()
 
-    def run():
-        grid = functional.affine_grid(params.view(-1, 2, 3), images.shape, align_corners=False)
-        warped = functional.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
-        gradients = torch.autograd.grad(warped, sources, upstream) if sources else ()
-        return [warped.detach(), *gradients]
+    def affine_grid():
+        return functional.affine_grid(params.view(-1, 2, 3), images.shape, align_corners=False)
 
-    return run
+    given = affine_grid()
 
+    def timed(grid_of, start):
+        sources = {"forward": [], "params_step": [start], "step": [start, images]}[step]
 
-def wait(results):
-    jax.block_until_ready(results)  # passes over tensors of PyTorch
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+        def run(calls):
+            for source in sources:
+                source.requires_grad_()
+            for _ in range(calls):
+                warped = functional.grid_sample(
+                    images, grid_of(), padding_mode="zeros", align_corners=False
+                )
+                gradients = torch.autograd.grad(warped, sources, upstream) if sources else ()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            return [warped.detach(), *gradients]
+
+        return run
+
+    return {layout: timed(affine_grid, params), ALONE + layout: timed(lambda: given, given)}
 
 
 def medians(runs, repeats, calls):
     """Milliseconds of one call: all in turn, each after a pause and a call that does not count."""
-    times = {name: [] for name in runs}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
             time.sleep(0.02)
-            wait(run())
+            run(1)
             start = time.perf_counter()
-            for _ in range(calls):
-                results = run()
-            wait(results)
+            run(calls)
             times[name].append(1000 * (time.perf_counter() - start) / calls)
     return {name: float(np.median(series)) for name, series in times.items()}
 
@@ -102,15 +123,15 @@ def measure(path, device, repeats, calls):
     """A row of the table, from a file such as step_8x224x224x3.stablehlo.txt."""
     step, _, shape = path.name.removesuffix(".stablehlo.txt").rpartition("_")
     arrays = random_inputs(tuple(map(int, shape.split("x"))))
-    inputs = [jax.device_put(array) for array in arrays[: 2 if step == "forward" else 3]]
-    execute, copy = compiled(path.read_text()), jax.jit(jax.numpy.copy)
-    runs = {"ours": lambda: execute(inputs), "copy": lambda: [copy(inputs[0])]}
-    for name, memory_format in MEMORY_FORMATS.items():
-        runs[name] = torch_step(step, arrays, memory_format, device)
-    results = runs["ours"]()
-    row = {"shape": shape, "step": step, "errors": errors(results, runs["contiguous"]())}
+    inputs = arrays[: 2 if step == "forward" else 3]
+    runs = xla(path.read_text(), inputs)
+    for layout in LAYOUTS:
+        runs |= pytorch(step, arrays, layout, device)
+    results = runs["ours"](1)
+    row = {"shape": shape, "step": step, "errors": errors(results, runs["contiguous"](1))}
     row["ms"] = ms = medians(runs, repeats, calls)
-    row["times_as_fast"] = min(ms[name] for name in MEMORY_FORMATS) / ms["ours"]
+    row["times_as_fast"] = min(ms[layout] for layout in LAYOUTS) / ms["ours"]
+    row["times_as_fast_as_grid_sample"] = min(ms[ALONE + layout] for layout in LAYOUTS) / ms["ours"]
     # Every input read once and every result written once, at the speed of a copy.
     least = sum(array.nbytes for array in (*inputs, *results)) / (2 * inputs[0].nbytes) * ms["copy"]
     row["share_of_bandwidth"] = least / ms["ours"]
@@ -124,6 +145,13 @@ def main():
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--calls", type=int, help="in a row, timed as one: 20 on a GPU, 1 on a CPU")
     arguments = parser.parse_args()
+    os.environ.setdefault(
+        "XLA_PYTHON_CLIENT_PREALLOCATE", "false"
+    )  # leaves PyTorch its share of the GPU
+    import jax
+    import jaxlib
+    import torch
+
     cuda = torch.cuda.is_available()
     if cuda != (jax.default_backend() == "gpu"):
         parser.error("one of JAX and PyTorch sees a GPU, and the other does not")
@@ -132,15 +160,18 @@ def main():
     device = torch.cuda.get_device_name() if cuda else f"CPU, {os.cpu_count()} threads"
     versions = {module.__name__: module.__version__ for module in (jax, jaxlib, torch, np)}
     print(device, versions)
-    print(f"{'images':>15} {'':11} {'ours, ms':>9} {'PyTorch, ms':>11} times as fast bandwidth  errors")
+    print(f"{'images':>15} {'':11} {'ours, ms':>9} {'PyTorch, ms':>11} times as fast bandwidth", end="")
+    print(" grid_sample, ms times as fast  errors")
     paths = arguments.folder.glob("*.stablehlo.txt")
     rows = []
     for path in sorted(paths, key=lambda path: path.name.split("_")[::-1]):  # by shape
         row = measure(path, "cuda" if cuda else "cpu", arguments.repeats, arguments.calls or 20**cuda)
         rows.append(row)
         ms, ratio, share = row["ms"]["ours"], row["times_as_fast"], row["share_of_bandwidth"]
-        print(f"{row['shape']:>15} {row['step']:11} {ms:9.3f} {ms * ratio:11.3f}", end="")
-        print(f"{ratio:14.2f} {share:9.0%} ", *(f"{error:.0e}" for error in row["errors"].values()))
+        alone = row["times_as_fast_as_grid_sample"]
+        print(f"{row['shape']:>15} {row['step']:11} {ms:9.3f} {ms * ratio:11.3f}{ratio:14.2f}", end="")
+        print(f" {share:9.0%} {ms * alone:15.3f} {alone:13.2f} ", end="")
+        print(*(f"{error:.0e}" for error in row["errors"].values()), flush=True)
     report = {"device": device, "versions": versions, "rows": rows}
     arguments.out.write_text(json.dumps(report, indent=2) + "\n")
     print(f"wrote {arguments.out}")
