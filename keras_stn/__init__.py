@@ -1,4 +1,22 @@
-"""keras_stn: the spatial transformer layer for Keras on TensorFlow."""
+"""The spatial transformer layer for Keras on TensorFlow.
+
+`SpatialTransformer` is the whole module as one layer; `Localization` and `Warp` are its two halves.
+`ops` holds the sampler and the grid generator as functions, `transforms` the families of maps,
+`localization` the networks that predict their params, `export` the files for servers and phones, and
+`visualize` pictures.
+
+Convention:
+    Transforms map target to source, in normalised coordinates (x, y): the output pixel at p shows the
+    input at transform(p).
+
+Example:
+    >>> import keras, keras_stn
+    >>> images = keras.Input((40, 40, 1))
+    >>> transformer = keras_stn.SpatialTransformer(transform="similarity")
+    >>> warped, params = transformer(images), transformer.localize(images)
+    >>> warped.shape, params.shape
+    ((None, 40, 40, 1), (None, 4))
+"""
 
 from keras_stn import _checks, _quiet
 

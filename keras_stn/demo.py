@@ -58,7 +58,7 @@ class Digits(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of one network."""
+    """The result of one network."""
 
     name: str
     parameters: int

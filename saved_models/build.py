@@ -197,6 +197,21 @@ digits. Milliseconds are of one digit, on one thread of a CPU. All of it togethe
 
 {table}
 
+## How near the files come
+
+A sampler in TFLite is within 2.4e-7 of Keras, and most warps have its very bits: coordinates are
+products and sums, the sine of an angle too, which a GPU may otherwise have wrong by 0.03 pixels. ONNX'
+GridSample rounds differently: on white noise of 64x64 pixels up to 5.4e-6 of the range of its values,
+3e-5 at 224x224. A sampler alone takes 12 KB at 224x224, 15 KB for any batch; its size grows with the
+sides of the image, not with its area.
+
+Without this package TensorFlow's converter is right in float32, and with a representative dataset leaves
+12 to 23 dB of the warped image: 13 dB of these digits, of which four in five are misread. Keras' own
+`export` to SavedModel, ONNX and LiteRT is right. `tests/runtimes/test_words.py` holds both.
+
+What `export_tflite`, `export_onnx` and `export_saved_model` take and refuse stands in their docstrings,
+and the rules of GPUs and microcontrollers in that of `check_tflite`.
+
 {runtimes}"""
 
 

@@ -16,7 +16,7 @@ __all__ = ["RUNTIMES", "check_tflite", "min_runtime"]
 
 
 def check_tflite(path: PathLike, runtimes: str | Iterable[str] = RUNTIMES) -> list[Finding]:
-    """The ops of a TFLite file that some runtime would refuse.
+    """Find the ops of a TFLite file that some runtime would refuse.
 
     Args:
         path: The file.
@@ -24,12 +24,12 @@ def check_tflite(path: PathLike, runtimes: str | Iterable[str] = RUNTIMES) -> li
             GPU delegate; `"micro"`, LiteRT for microcontrollers. A name or several.
 
     Returns:
-        A list of `Finding`s, op by op in the order of the file; empty if nothing was found. How old the
-        interpreter may be is what `min_runtime` says. The rules:
+        A list of `Finding`s, op by op in the order of the file; empty if nothing was found.
+        `min_runtime` says how old the interpreter may be. The rules:
 
         | rule | runtimes | |
         |---|---|---|
-        | `flex`, `custom` | all | the op needs TensorFlow, or code of one's own |
+        | `flex`, `custom` | all | the op needs TensorFlow, or custom code |
         | `no-kernel` | gpu, micro | the runtime has no such op |
         | `dtype` | micro | the runtime has the op, for other dtypes |
         | `slice-rank` | micro | a STRIDED_SLICE of rank 5 or more |

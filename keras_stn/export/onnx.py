@@ -43,24 +43,25 @@ def export_onnx(
 ) -> Report:
     """Write a model as an ONNX file, with the sampler as ONNX' own GridSample.
 
-    The graph is checked by `onnx.checker`, run in ONNX Runtime on `samples`, one by one and in batches,
-    and compared with Keras. After that the file is written, whole or not at all.
+    `onnx.checker` checks the graph, ONNX Runtime runs it on `samples`, one by one and in batches, and
+    the outputs are compared with Keras. Then the file is written, whole or not at all. Inputs and
+    outputs stand in the model's order and have its names.
 
-    Every interpolation and fill mode is one GridSample for each sampler. Images in float64 and integer
-    images keep the gathers, as do samplers inside a `tf.function` of the model's own. Params that are
-    NaN, infinite or huge do what they do in Keras: they raise nothing and give finite pixels. What ONNX
-    or its runtime cannot do raises: bfloat16, ops without an operator in ONNX, and models without known
-    inputs.
+    Every interpolation and fill mode of the package is one GridSample for each sampler. Images in
+    float64 and integer images keep the gathers, as do samplers inside a `tf.function` that the model
+    holds. Params that are NaN, infinite or huge do what they do in Keras: they raise nothing and give
+    finite pixels. What ONNX or its runtime cannot do raises: bfloat16, ops without an operator in ONNX,
+    grouped convolutions, and models without known inputs.
 
     Args:
         model: A Functional model, or a Sequential one with its input.
         path: The file to write, in a folder that exists.
         mode: `"grid_sample"`, or `"gather"` for the portable form: the same numbers in plain ops, for
-            runtimes without GridSample. Its index is computed in int32, but its coordinates are floats:
-            give OpenVINO `INFERENCE_PRECISION_HINT: "f32"`, or it takes bfloat16 where the processor has
-            it, which places no pixel. It is also the faster one in ONNX Runtime on a CPU for
-            interpolation="nearest", and for "bicubic" on many channels: there GridSample
-            computes the coordinates again for each channel.
+            runtimes without GridSample, and for MNN. Its index is computed in int32, but its coordinates
+            are floats: give OpenVINO `INFERENCE_PRECISION_HINT: "f32"`, or it takes bfloat16 where the
+            processor has it, which places no pixel. In ONNX Runtime on a CPU it is also the faster form
+            for interpolation="nearest", and for "bicubic" on many channels: there GridSample computes
+            the coordinates again for each channel.
         batch_size: The batch of the file. `None`: any, unless the model fixes it.
         opset: The version of ONNX' operators, 16 to 18.
         samples: What to compare on: an array, a list or dictionary of arrays for several inputs, an .npz
@@ -79,7 +80,7 @@ def export_onnx(
     Raises:
         ValueError: if the model cannot be written as ONNX, the file would differ from Keras by more than
             `max_error`, or an argument is none of the above.
-        ImportError: if onnx, onnxruntime or tf2onnx is missing, which the extra `export` brings.
+        ImportError: if onnx, onnxruntime or tf2onnx is missing. The extra `export` brings them.
 
     Example:
         >>> import keras, keras_stn

@@ -14,7 +14,7 @@ __all__ = ["Accuracy", "Finding", "Report"]
 
 
 class Accuracy(NamedTuple):
-    """The difference of one output to that of Keras.
+    """How one output differs from that of Keras.
 
     Attributes:
         max_error: The largest absolute difference.
@@ -32,7 +32,7 @@ class Accuracy(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What there is to know about a file before it goes to a runtime, such as an op that it refuses.
+    """What to know about a file before it goes to a runtime, such as an op that it refuses.
 
     Args:
         rule: One of the rules of `check_tflite`; or, of an export, `"ties"` (values of

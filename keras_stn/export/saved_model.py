@@ -29,8 +29,8 @@ def export_saved_model(
     """Write a model as a SavedModel of stock TensorFlow ops, for servers without keras_stn.
 
     The folder holds the signature `serving_default`, whose inputs and outputs have the names of the
-    model's, and the function `serve` of the same, which a GradientTape can differentiate. The batch is
-    open unless the model fixes it. The model is loaded again and compared with the live one, traced in
+    model's, and the function `serve` of the same, which a GradientTape can differentiate. It takes any
+    batch unless the model fixes one. The model is loaded again and compared with the live one, traced in
     the same form, before the folder appears.
 
     Args:
@@ -49,8 +49,9 @@ def export_saved_model(
         A `keras_stn.export.Report`.
 
     Raises:
-        ValueError: if the model cannot be written, holds ops that run Python or that only XLA can run,
-            does not load to the very numbers of the live one, or an argument is none of the above.
+        ValueError: if the model cannot be written, holds ops that run Python or that only XLA can run
+            (as Keras' grouped convolutions), does not load to the very numbers of the live one, or an
+            argument is none of the above.
 
     Example:
         >>> import keras, keras_stn, tensorflow as tf

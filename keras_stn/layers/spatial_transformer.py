@@ -19,8 +19,12 @@ class SpatialTransformer(keras.layers.Layer):
     """A spatial transformer: looks at its input, and moves, turns or scales it for the layers after it.
 
     Put it at the front of a model, or between two layers. It learns what to do from the loss of the
-    model alone: a localization network predicts the parameters of a transform, and the input is sampled
-    there. A fresh layer returns its input.
+    model alone: a localization network predicts the params of a transform, and the sampler reads the
+    input there. A fresh layer returns its input.
+
+    A `.keras` file holds what a model shares: one `Localization` in two transformers, or a backbone that
+    also classifies, is one again after loading. An `.h5` file holds no sharing, and saving one says so.
+    Save to a new path: Keras empties the file that is there before it asks the layers.
 
     Convention:
         As in `keras_stn.Warp`: transforms map target to source, in normalised coordinates.

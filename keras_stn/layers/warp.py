@@ -18,17 +18,17 @@ Tensor = Any
 class Warp(keras.layers.Layer):
     """Warps images by the parameters of a transform: images and params -> warped images.
 
-    The grid generator and the sampler of a spatial transformer. Use it where the parameters are at
-    hand or a Functional model needs them for something else; `keras_stn.SpatialTransformer` predicts
-    them itself. Call it as `warp(images, params)` or as `warp([images, params])`, which are the same in
-    every model and every file. `keras_stn.ops.warp` is the same as a function.
+    The grid generator and the sampler of a spatial transformer. Use it where you have the params, or
+    need them for something else; `keras_stn.SpatialTransformer` predicts them itself. Call it as
+    `warp(images, params)` or as `warp([images, params])`: both are the same in every model and every
+    file. `keras_stn.ops.warp` is the same as a function.
 
     Convention:
         A transform maps target to source, in normalised coordinates: the output pixel at p shows the
         input at transform(p). -1 and 1 are the outer edges of the corner pixels, or their centres with
         `align_corners=True`. Params that are NaN or infinite put all points outside the image: the
-        output is finite wherever the images are, and other images of the batch do not change. The
-        derivative by a coordinate is, at the centre of a pixel, the one from the right.
+        output is finite wherever the images are, and other images of the batch do not change. At the
+        centre of a pixel the derivative by a coordinate is the one from the right.
 
     Args:
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
@@ -46,15 +46,15 @@ class Warp(keras.layers.Layer):
     Input shape:
         images (batch, H, W, channels), or (batch, channels, H, W) for channels_first: floating point, or
         whole numbers with `interpolation="nearest"`, as labels are; params (batch, num_params), one row
-        for each image. Any size from 1 up, static or not. A batch of 1 goes with any other, and no
-        image is copied: one image at many poses, one map for many images. In a model's input it must be
-        known to be 1, by `keras.Input(..., batch_size=1)`.
+        for each image. Any height and width from 1 up, static or not; the batch may be empty. A batch of
+        1 goes with any other, and no image is copied: one image at many poses, one map for many images.
+        In a model's input it must be known to be 1, by `keras.Input(..., batch_size=1)`.
 
     Output shape:
-        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; whole numbers
-        keep their dtype, and so labels their values under every policy, where labels in floats are
-        rounded to half precision. channels_first as the input. Coordinates and weights are float32 at
-        least, whatever the dtype policy.
+        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
+        as the input. Whole numbers keep their dtype, and so labels keep their values under every policy:
+        in floats, half precision would round them. Coordinates and weights are float32 at least,
+        whatever the dtype policy.
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.

@@ -1,8 +1,7 @@
-"""Localization: images to the parameters of a transform.
+"""Localization: images to the params of a transform.
 
 `Localization` is the layer: a network, and a head that starts at the identity. The functions build
-networks for it, plain Keras models of stock layers; each sees channels_last images and returns features
-(batch, n).
+networks for it: plain Keras models of stock layers, from channels_last images to features (batch, n).
 """
 
 from keras_stn.localization.head import IdentityParams

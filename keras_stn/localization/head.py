@@ -14,9 +14,9 @@ _OFFSET = "offset"  # among the saved weights of a head, by their numbers
 class IdentityParams(keras.initializers.Initializer):
     """Initializer of the bias of a dense layer that makes params: those of the identity.
 
-    For heads of your own, with a kernel of zeros. That of `keras_stn.Localization` keeps the identity
-    out of its weights, and so out of the reach of weight decay. In files the class has the name
-    `Identity`, as it always had; in Keras that is the initializer of identity matrices.
+    Give it to a head that you write, with a kernel of zeros. The head of `keras_stn.Localization` does
+    not need it: it keeps the identity out of its weights, and so out of the reach of weight decay. Files
+    know the class as `Identity`; in Keras that is the initializer of identity matrices.
 
     Args:
         transform: The transform family: a name or a `keras_stn.transforms.Transform`.
@@ -43,8 +43,8 @@ class IdentityParams(keras.initializers.Initializer):
 class Head(keras.layers.Dense):
     """The dense layer that makes the params: `features @ kernel + (bias + offset)`.
 
-    The offset is the identity, and no weight: what decays, as all weights do in AdamW, falls back to the
-    identity and not to a map of zeros. `model.quantize` passes the layer over: on 8 bits params have 256
+    The offset is the identity, and no weight. Weights that decay, as all do in AdamW, lead back to the
+    identity and not to a map of zeros. `model.quantize` passes the layer over: in 8 bits params have 256
     places in the whole image.
 
     Args:

@@ -20,12 +20,12 @@ _CURE = (
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Localization(keras.layers.Layer):
-    """Predicts the parameters of a transform from images.
+    """Predicts the params of a transform from images.
 
-    A network, and a dense head that adds the identity to weights which start at zero: so training starts
+    A network, and a dense head that adds the identity to weights which start at zero. So training starts
     from a transformer that returns its input, and weight decay leads back to it.
-    `keras_stn.SpatialTransformer` holds one; use it directly where a Functional model needs the
-    parameters themselves.
+    `keras_stn.SpatialTransformer` holds one; use it directly where a Functional model needs the params
+    themselves.
 
     Args:
         network: What comes before the head:
@@ -45,11 +45,12 @@ class Localization(keras.layers.Layer):
         head: The dense layer that makes the params; None before it is built.
 
     Input shape:
-        (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first.
+        (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first. Networks of
+        dense layers take an empty batch; TensorFlow's convolutions on a CPU do not.
 
     Output shape:
-        (batch, num_params), float32 whatever the dtype policy (float64 for float64): half precision
-        would misplace the image by parts of a pixel, and bfloat16 by a whole one.
+        (batch, num_params), float32 whatever the dtype policy (float64 for float64): at width 224
+        float16 would misplace the image by 0.06 pixels, and bfloat16 by a whole one.
 
     Raises:
         ValueError: if `network` or `transform` is none of the above, or the network returns anything but

@@ -24,8 +24,8 @@ def resized_conv(
     `side` x `side` first. That gives it one cost, and weights of one shape, for images of any size.
 
     Args:
-        image_size: (height, width) of the images, where they are known: large images are then averaged
-            down before they are resized, so that no pixel is passed over.
+        image_size: (height, width) of the images, where they are known. Large images are then averaged
+            down before they are resized, and no pixel is skipped.
         filters: Width of each 3x3 convolution of stride 2.
         units: Width of the dense layer at the end.
         side: Side of the square that the convolutions see.

@@ -1,7 +1,7 @@
 """The grid generator, the sampler, and the two in one, as functions.
 
-They take tensors, arrays or the symbolic tensors of a Functional model, which then holds, saves and
-exports the call as one operation. Images are in Keras' data format, or in the one that a call names.
+They take tensors, arrays or the symbolic tensors of a Functional model. The model then holds, saves and
+exports the call as one operation. Images have Keras' data format, or the one that a call names.
 """
 
 from keras_stn.ops._affine_grid import affine_grid

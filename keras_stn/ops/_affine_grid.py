@@ -15,7 +15,7 @@ def affine_grid(theta: Tensor, output_size: tuple[int, int], align_corners: bool
 
     Convention:
         `theta` maps target to source: each target pixel (x, y), in normalised coordinates, is read at
-        `theta @ (x, y, 1)`. So a theta that scales by 2 makes the picture half as large. `align_corners`
+        `theta @ (x, y, 1)`. A theta that scales by 2 makes the picture half as large. `align_corners`
         says what -1 and 1 are, as in `grid_sample`.
 
     Args:

@@ -27,13 +27,13 @@ def grid_sample(
     The sampler of a spatial transformer, as a function: differentiable with respect to the images and,
     except for `interpolation="nearest"`, to the grid. It runs eagerly, in `tf.function` and under XLA,
     on CPU and GPU. `keras_stn.ops.warp` reads images by the params of a transform, without the roundings
-    of a grid: the identity of 224x320 pixels is off by 7e-6 here, and exact there.
+    of a grid: the identity of 224x320 pixels is off by 4e-6 here, and exact there.
 
     Convention:
         A grid point is (x, y) in normalised coordinates: -1 and 1 are the outer edges of the corner
         pixels, or their centres with `align_corners=True`. A point that is NaN or infinite lies outside
-        the image; its gradient is zero and no other point is touched by it. The gradient with respect
-        to the grid is, at the centre of a pixel, the derivative from the right.
+        the image; its gradient is zero, and no other point changes. At the centre of a pixel the
+        gradient with respect to the grid is the derivative from the right.
 
     Args:
         images: The images, in any range of values.
@@ -42,10 +42,11 @@ def grid_sample(
             (cubic convolution with a = -0.75).
         fill_mode: What stands outside the image `a b c d`:
 
-            - `"constant"`: `fill_value`. A pixel beside the border blends with it.
-            - `"nearest"`: `a a a a | a b c d | d d d d`
-            - `"reflect"`: `d c b a | a b c d | d c b a`
-            - `"mirror"`: `d c b | a b c d | c b a`
+            - `"constant"`: `fill_value`, and the pixels beside it blend with it. With zero it is the
+              `zeros` of PyTorch and ONNX.
+            - `"nearest"`: `a a a a | a b c d | d d d d`; `border` there.
+            - `"reflect"`: `d c b a | a b c d | d c b a`; `reflection` there, align_corners=False.
+            - `"mirror"`: `d c b | a b c d | c b a`; `reflection` there, align_corners=True.
             - `"wrap"`: `a b c d | a b c d | a b c d`
         fill_value: A number, or one for each channel, that `images` can hold. Only used by
             `fill_mode="constant"`.
@@ -62,7 +63,7 @@ def grid_sample(
 
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), in the dtype of `images`. Weights and sums
-        are float32 for images in half precision. Integer images, such as label maps, are taken with
+        are float32 for images in half precision. Integer images, such as label maps, need
         `interpolation="nearest"`.
 
     Raises:

@@ -25,10 +25,10 @@ def warp(
 ) -> Tensor:
     """Warp images by the params of a transform.
 
-    What `keras_stn.Warp` does, as a function: for data pipelines, for layers of your own, and wherever a
-    layer is one thing too many. The coordinates are computed in pixels, and never as a normalised grid:
-    so the identity, flips and quarter turns return the very pixels at every size, which
-    `grid_sample(images, affine_grid(theta, size))` cannot.
+    The layer `keras_stn.Warp` as a function: for data pipelines, and for layers of your own. The
+    coordinates are computed in pixels, and never as a normalised grid. So the identity, flips and
+    quarter turns return the very pixels at every size, and `grid_sample(images, affine_grid(theta,
+    size))` does not.
 
     Convention:
         A transform maps target to source, in normalised coordinates: the output pixel at p shows the
@@ -57,7 +57,7 @@ def warp(
 
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), with (h, w) = output_size, in the dtype of
-        `images`; integer images, such as label maps, are taken with `interpolation="nearest"`.
+        `images`; integer images, such as label maps, need `interpolation="nearest"`.
         Coordinates and weights are float32 at least.
 
     Raises:

@@ -1,6 +1,9 @@
-"""Transform families: parameters to sampling grid, one family a file.
+"""Transform families: params to source points, one family a file.
 
-A family is an object, and so can hold arguments and be saved with the model. Wherever a layer takes
+Ask for no more than the task needs: `translation` or `attention` for a crop, `rotation` or `similarity`
+for things that lie askew, `affine` if they are also sheared. Fewer params learn faster.
+
+A family is an object: it can hold arguments, and is saved with the model. Wherever a layer takes
 `transform`, a name from `FAMILIES` gives the family with its default arguments.
 """
 
@@ -41,8 +44,8 @@ def get(transform: Any) -> Transform:
         A `Transform`.
 
     Raises:
-        ValueError: if it is none of these, or a family whose `num_params` is no positive integer or not
-            the length of its `identity_params`.
+        ValueError: if it is none of these, or if the `num_params` of a family is no positive integer or
+            not the length of its `identity_params`.
         NotImplementedError: if it is a family without a `map`.
 
     Example:

@@ -18,7 +18,7 @@ class MatrixTransform(Transform):
     """A family of affine maps, each given by a 2x3 matrix theta: source = theta @ (x, y, 1).
 
     A subclass states `num_params` and `identity_params` and writes `theta`. With `from_theta`, the way
-    back, it also has `compose` and `inverse`; the family must be closed under them.
+    back, it also has `compose` and `inverse`: the family must be closed under them.
 
     Attributes:
         axis_aligned: Whether theta is diagonal but for its last column, for all params: the map moves
@@ -102,10 +102,9 @@ class MatrixTransform(Transform):
             (batch, num_params); a batch of 1 for a single matrix.
 
         Raises:
-            ValueError: if the matrix is not of the family: the theta of the params is another one. This
-                and a last row other than (0, 0, 1) are seen outside of graphs only. A family that turns
-                needs an `aspect_ratio` of width / height, with `align_corners=True` of
-                (width - 1) / (height - 1).
+            ValueError: if the family does not hold the matrix, or the last row is not (0, 0, 1): both
+                are seen outside of graphs only. A family that turns needs an `aspect_ratio` of width /
+                height, and with `align_corners=True` of (width - 1) / (height - 1).
 
         Example:
             >>> import numpy as np, keras_stn
@@ -136,10 +135,11 @@ class MatrixTransform(Transform):
 
         Args:
             params: (batch, num_params), floating point.
-            source_size: As in `from_pixel_matrix`, and so the others.
+            source_size: (height, width) of the images.
             output_size: (height, width) of the output; the size of the images by default.
-            align_corners: That of the layer.
-            target_to_source: Whether to map the output to the images.
+            align_corners: That of the layer that takes the params.
+            target_to_source: Whether the matrices map the output to the images. By default they map the
+                images to the output.
 
         Returns:
             (batch, 2, 3), in the dtype of `params`.

@@ -35,7 +35,7 @@ def output_size(value: Any) -> tuple[Any, Any]:
     return _checks.size("output_size", value)
 
 
-# How the other arguments are checked, by name; an argument of a user's own is not.
+# How the other arguments are checked, by name; those that only a user's method has are not.
 _CHECKS: dict[str, Callable] = {
     "output_size": output_size,
     "source_size": functools.partial(_checks.size, "source_size"),

@@ -43,9 +43,9 @@ _PI = (3.140625, np.pi - 3.140625)
 def cos_sin(angle: Tensor) -> tuple[Tensor, Tensor]:
     """Cosine and sine of `angle` (batch, 1), in radians, with the same bits on every machine.
 
-    Each runtime has a sine of its own, and they differ: in the last bits on CPUs, which moves a point of
-    a 64 pixel image by 8e-6 pixels, and by 2^-11 on GPUs (Vulkan asks no more), which is 0.03 pixels.
-    Products and sums are the same everywhere. Within 1.2e-7 up to 1e3 radians and 2.5e-5 up to 1e5;
+    The sines of runtimes differ: in the last bits on CPUs, which moves a point of a 64 pixel image by
+    8e-6 pixels, and by 2^-11 on GPUs (Vulkan asks no more), which is 0.03 pixels. Products and sums are
+    the same everywhere. Within 1.2e-7 up to 1e3 radians and 2.5e-5 up to 1e5;
     beyond, where float32 no longer tells angles apart, still a number in [-1, 1].
     """
     if angle.dtype == tf.float64:
