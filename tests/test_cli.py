@@ -30,6 +30,7 @@ def npz(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_demo_writes_model_saved_model_and_picture_and_prints_the_table(npz, tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     assert cli.main(["demo", "--data", npz, "--epochs", "1", "--out", str(out), "--seed", "3"]) == 0
@@ -120,6 +121,7 @@ def test_missing_matplotlib_is_told_before_any_training(npz, tmp_path, monkeypat
     assert 'matplotlib: pip install matplotlib, or "keras-stn[demo]" for all' in line
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_version_and_nothing_else_without_the_demo_extra():
     """As the console script does it, in a fresh process, where TensorFlow has much to say."""
     code = """
@@ -142,6 +144,7 @@ DIGITS = str(pathlib.Path(__file__).parents[1] / "saved_models" / "digits.keras"
 GOLDEN = str(pathlib.Path(__file__).parents[1] / "saved_models" / "golden.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "more", "report"),
     [
@@ -229,6 +232,7 @@ for name, file in { ({name: str(file) for name, file in files.items()})!r}.items
     return files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["family_one", "family_two", "family_three"])
 def test_import_brings_the_classes_of_a_model(name, foreign, tmp_path, monkeypatch, capsys):
     model, out = str(foreign[name]), tmp_path / "out.tflite"
@@ -254,6 +258,7 @@ def test_a_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, cap
         assert cause in line
 
 
+@pytest.mark.slow
 def test_no_error_is_longer_than_a_few_lines(foreign, tmp_path, capsys):
     """Of a family that is not known Keras tells in 19,000 characters, of a Lambda layer in 400."""
     models = {"family": str(foreign["family_four"])}
@@ -290,6 +295,7 @@ def test_an_error_is_cut_between_words_and_says_so(said, shown, monkeypatch, cap
     assert re.fullmatch(f"keras-stn inspect: error: {shown}", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_the_package_is_the_command(tmp_path):
     command = [sys.executable, "-m", "keras_stn", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -72,6 +72,7 @@ def test_a_warp_of_channels_first_is_as_if_the_one_were_repeated(one):
     )
 
 
+@pytest.mark.slow
 @which_is_one
 @pytest.mark.parametrize("name", ["affine", "attention"])
 @pytest.mark.parametrize("channels", [1, 3, 64])
@@ -92,6 +93,7 @@ def test_large_images_which_are_compiled_are_as_if_the_one_were_repeated(channel
             np.testing.assert_allclose(have, want, rtol=0, atol=2e-5 * max(scale, 1))
 
 
+@pytest.mark.slow
 @which_is_one
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_other_batch_may_be_unknown(jit_compile, one):
@@ -177,6 +179,7 @@ def test_a_model_that_holds_the_one_predicts_saves_and_loads(one, tmp_path):
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "m.keras")(many), want, atol=1e-6)
 
 
+@pytest.mark.slow
 @which_is_one
 @pytest.mark.parametrize("batch_size", [None, MANY])
 def test_a_model_that_holds_the_one_is_exported(one, batch_size, tmp_path):

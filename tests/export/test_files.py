@@ -56,6 +56,7 @@ def killed(tmp_path_factory):
     return {kind: (path, left[kind]) for kind, path in paths.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_what_a_killed_export_leaves_goes_with_the_next_one_and_what_is_in_work_stays(kind, killed):
     path, left = killed[kind]
@@ -65,6 +66,7 @@ def test_what_a_killed_export_leaves_goes_with_the_next_one_and_what_is_in_work_
     assert [name.name for name in path.parent.iterdir()] == [".other.1.partial"]
 
 
+@pytest.mark.slow
 def test_the_saved_model_that_a_killed_export_was_replacing_comes_back(killed):
     path, _ = killed["between"]
     READY["between"](path)
@@ -177,6 +179,7 @@ def full_disk(tmp_path_factory):
     return folder, {to: (code, said) for to, code, said in answers}, run.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FULL)
 def test_a_full_disk_is_one_line_that_names_the_path_and_leaves_nothing(to, full_disk):
     folder, answers, tensorflow = full_disk
