@@ -14,6 +14,7 @@ from keras_stn.benchmark.contenders import BOTH, FORWARD, IN_MODEL, OURS, PARAMS
 SHAPE = (2, 9, 14, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_contenders_do_the_same_work(task):
     rows = benchmark.measure(SHAPE, task, seconds=0.1)
@@ -64,6 +65,7 @@ def test_picture_of_part_of_a_benchmark_warns_of_nothing(rows, tmp_path):
     report.figure(rows).savefig(tmp_path / "benchmark.png")
 
 
+@pytest.mark.slow
 def test_command_prints_tables_and_writes_what_it_says(tmp_path, capsys, monkeypatch):
     row = benchmark.Memory(BOTH, f"{OURS}, compiled", 21.5)
     monkeypatch.setattr(benchmark, "memory", lambda: [row])
@@ -133,6 +135,7 @@ def test_memory_that_cannot_be_told_is_an_error_of_the_command(tmp_path, capsys,
     assert content["memory"] == []
 
 
+@pytest.mark.slow
 def test_training_steps_keep_to_their_memory():
     """At most images, output and one grid, and a fifth more, be the gradient to the images among it."""
     megabytes = {(row.task, row.contender): row.megabytes for row in benchmark.memory()}

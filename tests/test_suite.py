@@ -4,6 +4,7 @@
 SLOW = {
     "tests/runtimes/test_runtimes.py",
     "tests/runtimes/test_words.py",
+    "tests/test_benchmark_scripts.py",
 }
 
 
