@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import itertools
 import re
 import sys
 import tempfile
@@ -254,8 +255,8 @@ def _benchmark(arguments: argparse.Namespace) -> int:
         return _fail("benchmark", error)
     measured = benchmark.load(arguments.out) if arguments.resume else []
     with console.status("measuring"), _quiet.no_stderr():
-        for case in benchmark.cases(arguments.shapes or benchmark.SHAPES):
-            rows = [row for row in measured if (row.shape, row.family, row.task) == case]
+        for case in itertools.product(arguments.shapes or benchmark.SHAPES, benchmark.TASKS):
+            rows = [row for row in measured if (row.shape, row.task) == case]
             if not rows:
                 measured += (rows := benchmark.measure(*case, arguments.seconds))
                 benchmark.save(measured, [], arguments.out)

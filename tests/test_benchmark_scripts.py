@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each script imports TensorFlow
+
 FOLDER = pathlib.Path(__file__).parents[1] / "keras_stn" / "benchmark"
 SHAPE = "2x24x20x3"
 ARGUMENTS = {"forward": 2, "step": 3, "params_step": 3}

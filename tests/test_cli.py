@@ -30,6 +30,7 @@ def npz(tmp_path):
     return str(path)
 
 
+@pytest.mark.slow
 def test_demo_writes_model_saved_model_and_picture_and_prints_the_table(npz, tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     assert cli.main(["demo", "--data", npz, "--epochs", "1", "--out", str(out), "--seed", "3"]) == 0
@@ -92,7 +93,7 @@ def test_out_that_is_a_file_is_one_line_before_any_training(npz, monkeypatch, ca
 @pytest.mark.parametrize("command", ["demo", "benchmark"])
 def test_out_that_refuses_files_is_one_line_before_any_work(command, npz, monkeypatch, capsys):
     monkeypatch.setattr(demo, "run", None)
-    monkeypatch.setattr(benchmark, "rows", None)
+    monkeypatch.setattr(benchmark, "measure", None)
     data = ["--data", npz] if command == "demo" else []
     assert cli.main([command, *data, "--out", "/proc"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -120,6 +121,7 @@ def test_missing_matplotlib_is_told_before_any_training(npz, tmp_path, monkeypat
     assert 'matplotlib: pip install matplotlib, or "keras-stn[demo]" for all' in line
 
 
+@pytest.mark.slow
 def test_the_command_prints_its_version_and_nothing_else_without_the_demo_extra():
     """As the console script does it, in a fresh process, where TensorFlow has much to say."""
     code = """
@@ -142,6 +144,7 @@ DIGITS = str(pathlib.Path(__file__).parents[1] / "saved_models" / "digits.keras"
 GOLDEN = str(pathlib.Path(__file__).parents[1] / "saved_models" / "golden.npz")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "more", "report"),
     [
@@ -151,7 +154,7 @@ GOLDEN = str(pathlib.Path(__file__).parents[1] / "saved_models" / "golden.npz")
         ("saved_model", ["--mode", "xla"], "SavedModel xla"),
     ],
 )
-def test_export_writes_the_file_and_prints_the_report(to, more, report, tmp_path, capfd):
+def test_export_writes_the_file_and_prints_the_timed_report(to, more, report, tmp_path, capfd):
     out = tmp_path / "digits"
     assert cli.main(["export", DIGITS, "--to", to, "--data", GOLDEN, *more, "-o", str(out)]) == 0
     assert list(tmp_path.iterdir()) == [out]
@@ -200,40 +203,45 @@ class Scroll(keras_stn.transforms.Translation):
 """
 
 
-def _foreign_model(folder, name, register, form="keras"):
-    """A model whose transform family stands in a module of `folder`, made in another process."""
-    (folder / f"{name}.py").write_text(_FAMILY.format(register=register))
+REGISTERED = "@keras.saving.register_keras_serializable(__name__)"
+# module: (how its family is registered, the kind of file)
+FOREIGN = {
+    "family_one": (REGISTERED, "keras"),
+    "family_two": ("", "keras"),
+    "family_three": (REGISTERED, "h5"),
+    "family_four": ("", "keras"),
+}
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """Models whose transform families stand in modules of a folder: all made in one other process."""
+    folder = tmp_path_factory.mktemp("foreign")
+    for name, (register, _) in FOREIGN.items():
+        (folder / f"{name}.py").write_text(_FAMILY.format(register=register))
+    files = {name: folder / f"{name}_model.{form}" for name, (_, form) in FOREIGN.items()}
     code = f"""
-import keras, keras_stn, {name}
-layer = keras_stn.SpatialTransformer("dense", {name}.Scroll())
-keras.Sequential([keras.Input((8, 12, 1)), layer]).save("model.{form}")
+import importlib, keras, keras_stn
+for name, file in { ({name: str(file) for name, file in files.items()})!r}.items():
+    layer = keras_stn.SpatialTransformer("dense", importlib.import_module(name).Scroll())
+    keras.Sequential([keras.Input((8, 12, 1)), layer]).save(file)
 """
     paths = os.pathsep.join([str(pathlib.Path(__file__).parents[1]), str(folder)])
     environ = {**os.environ, "PYTHONPATH": paths}
     subprocess.run([sys.executable, "-c", code], cwd=folder, env=environ, check=True)
-    return str(folder / f"model.{form}")
+    return files
 
 
-REGISTERED = "@keras.saving.register_keras_serializable(__name__)"
-
-
-@pytest.mark.parametrize(
-    ("name", "register", "form"),
-    [
-        ("family_one", REGISTERED, "keras"),
-        ("family_two", "", "keras"),
-        ("family_three", REGISTERED, "h5"),
-    ],
-)
-def test_import_brings_the_classes_of_a_model(name, register, form, tmp_path, monkeypatch, capsys):
-    model = _foreign_model(tmp_path, name, register, form)
-    out = tmp_path / "out.tflite"
-    monkeypatch.chdir(tmp_path)  # a module of the current folder
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["family_one", "family_two", "family_three"])
+def test_import_brings_the_classes_of_a_model(name, foreign, tmp_path, monkeypatch, capsys):
+    model, out = str(foreign[name]), tmp_path / "out.tflite"
+    monkeypatch.chdir(foreign[name].parent)  # a module of the current folder
     assert cli.main(["export", model, "--to", "tflite", "-o", str(out)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "'Scroll'" in line
     assert "without --import" in line
-    if form == "keras":  # .h5 files do not tell the module
+    if foreign[name].suffix == ".keras":  # .h5 files do not tell the module
         assert f"of the module {name!r}" in line
     assert cli.main(["export", model, "--to", "tflite", "-o", str(out), "--import", name]) == 0
     assert out.is_file()
@@ -250,9 +258,10 @@ def test_a_module_that_cannot_be_imported_is_one_line(tmp_path, monkeypatch, cap
         assert cause in line
 
 
-def test_no_error_is_longer_than_a_few_lines(tmp_path, monkeypatch, capsys):
+@pytest.mark.slow
+def test_no_error_is_longer_than_a_few_lines(foreign, tmp_path, capsys):
     """Of a family that is not known Keras tells in 19,000 characters, of a Lambda layer in 400."""
-    models = {"family": _foreign_model(tmp_path, "family_four", "")}
+    models = {"family": str(foreign["family_four"])}
     images = keras.Input((8, 12, 1))
     long = {
         "lambda": keras.layers.Lambda(lambda x: x + 1)(images),
@@ -270,15 +279,23 @@ def test_no_error_is_longer_than_a_few_lines(tmp_path, monkeypatch, capsys):
             assert len(text.splitlines()) <= 6, (name, to, text)
 
 
-def test_an_error_is_cut_between_words_and_says_so(capsys):
-    assert cli._fail("export", ValueError("first\n\nsecond " + "word " * 1000)) == 2
-    text = capsys.readouterr().err
-    assert text.startswith("keras-stn export: error: first\nsecond word")
-    assert text.endswith("word ...\n")
-    assert cli._fail("export", ValueError("short.")) == 2
-    assert capsys.readouterr().err == "keras-stn export: error: short.\n"
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("first\n\nsecond " + "word " * 1000, "first\nsecond word( word)* ...\n"),
+        ("short.", r"short\.\n"),
+    ],
+)
+def test_an_error_is_cut_between_words_and_says_so(said, shown, monkeypatch, capsys):
+    def fail(_):
+        raise ValueError(said)
+
+    monkeypatch.setattr(cli, "inspect_tflite", fail)
+    assert cli.main(["inspect", "a.tflite"]) == 2
+    assert re.fullmatch(f"keras-stn inspect: error: {shown}", capsys.readouterr().err)
 
 
+@pytest.mark.slow
 def test_the_package_is_the_command(tmp_path):
     command = [sys.executable, "-m", "keras_stn", "--version"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)

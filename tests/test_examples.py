@@ -14,6 +14,7 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 examples = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 
 
+@pytest.mark.slow
 @examples
 def test_example_runs_and_writes_what_it_says(path, tmp_path):
     environment = os.environ | {"MPLBACKEND": "Agg", "TF_CPP_MIN_LOG_LEVEL": "3"}

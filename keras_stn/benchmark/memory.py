@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from keras_stn.benchmark.contenders import BOTH, OURS, PARAMS, TEXTBOOK, case, contenders
+from keras_stn.benchmark.contenders import BOTH, OURS, PARAMS, TEXTBOOK, contenders
 
 SHAPE = (8, 224, 224, 3)
 
@@ -46,7 +46,7 @@ def memory() -> list[Memory]:
 def _measured(folder: Path) -> Iterator[Memory]:
     for task in (PARAMS, BOTH):
         for who in (f"{OURS}, compiled", f"{TEXTBOOK}, compiled"):
-            contenders(case(SHAPE, "affine", task))[who]()
+            contenders(SHAPE, task)[who]()
             reports = list(folder.glob("*buffer-assignment.txt"))
             yield Memory(task, who, max(_allocated(report.read_text()) for report in reports) / 1e6)
             for report in reports:

@@ -26,7 +26,7 @@ def table(rows: Sequence[Row]) -> Table:
     "ms" are medians, "±" half of what the middle half of the repeats spans, "ratio" that to PyTorch, and
     the errors those of `Row`.
     """
-    title = f"{'x'.join(map(str, rows[0].shape))}, {rows[0].family}, {rows[0].task}"
+    title = f"{'x'.join(map(str, rows[0].shape))}, {rows[0].task}"
     made = _table(title, "ms", "±", "ratio", "error", "gradient's")
     for row in rows:
         low, high = row.quartiles
@@ -42,7 +42,7 @@ def table(rows: Sequence[Row]) -> Table:
 
 def memory_table(memory: Sequence[Memory]) -> Table:
     """`keras_stn.benchmark.memory` as a table for `rich.print`."""
-    made = _table(f"memory of a training step at {'x'.join(map(str, SHAPE))}", "MB")
+    made = _table(f"memory at {'x'.join(map(str, SHAPE))}", "MB")
     for row in memory:
         made.add_row(f"{row.contender}: {row.task}", f"{row.megabytes:.1f}")
     return made
@@ -102,7 +102,7 @@ def figure(rows: Sequence[Row]):
 
     made = Figure(figsize=(12, 7), layout="constrained")
     for panel, task in zip(made.subplots(2, 2).flat, TASKS, strict=True):
-        shown = [row for row in rows if (row.task, row.family) == (task, "affine")]
+        shown = [row for row in rows if row.task == task]
         shapes = dict.fromkeys("x".join(map(str, row.shape)) for row in shown)
         for offset, (who, colour) in zip((-0.2, 0.2), _COLOURS.items(), strict=True):
             ratios = [row.ratio or 0 for row in shown if row.contender == f"{who}, compiled"]

@@ -77,9 +77,9 @@ def pytorch(step, arrays, layout, device):
     given = affine_grid()
 
     def timed(grid_of, start):
-        sources = {"forward": [], "params_step": [start], "step": [start, images]}[step]
+        sources = {"params_step": [start], "step": [start, images]}.get(step, [])
 
-        def run(calls):
+        def run(calls=1):
             for source in sources:
                 source.requires_grad_()
             for _ in range(calls):
@@ -89,11 +89,12 @@ def pytorch(step, arrays, layout, device):
                 gradients = torch.autograd.grad(warped, sources, upstream) if sources else ()
             if device == "cuda":
                 torch.cuda.synchronize()
-            return [warped.detach(), *gradients]
+            results = [warped.detach(), *gradients]
+            return [each.permute(0, 2, 3, 1) if each.shape == images.shape else each for each in results]
 
         return run
 
-    return {layout: timed(affine_grid, params), ALONE + layout: timed(lambda: given, given)}
+    return timed(affine_grid, params), timed(lambda: given, given)
 
 
 def medians(runs, repeats, calls):
@@ -113,7 +114,7 @@ def errors(ours, theirs):
     """The largest difference of the warped images; of gradients, relative to the largest of them."""
     found = {}
     for name, mine, other in zip(RESULTS, ours, theirs, strict=False):  # a step has 1 to 3 of them
-        other = (other.permute(0, 2, 3, 1) if other.ndim == 4 else other).cpu().numpy()
+        other = other.cpu().numpy()
         scale = 1 if name == "warped" else np.abs(other).max()
         found[name] = float(np.abs(np.asarray(mine) - other).max() / scale)
     return found
@@ -126,7 +127,7 @@ def measure(path, device, repeats, calls):
     inputs = arrays[: 2 if step == "forward" else 3]
     runs = xla(path.read_text(), inputs)
     for layout in LAYOUTS:
-        runs |= pytorch(step, arrays, layout, device)
+        runs[layout], runs[ALONE + layout] = pytorch(step, arrays, layout, device)
     results = runs["ours"](1)
     row = {"shape": shape, "step": step, "errors": errors(results, runs["contiguous"](1))}
     row["ms"] = ms = medians(runs, repeats, calls)

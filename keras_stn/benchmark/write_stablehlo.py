@@ -20,11 +20,10 @@ import re
 import tensorflow as tf
 
 import keras_stn
-from keras_stn.benchmark.contenders import BOTH, FORWARD, PARAMS, work
+from keras_stn.benchmark.contenders import BOTH, FORWARD, PARAMS, compiled, work
 
 SHAPES = "64x224x224x3", "64x56x56x64", "8x1024x1024x3", "4x256x256x16"
 SMOKE_SHAPES = ("2x24x20x3",)
-STEPS = {"forward": FORWARD, "step": BOTH, "params_step": PARAMS}
 
 
 def stablehlo(task, shape):
@@ -36,9 +35,8 @@ def stablehlo(task, shape):
     def function(images, params, *upstream):
         return run(images, params, *upstream or [None])
 
-    compiled = tf.function(function, jit_compile=True, autograph=False)
     with keras_stn.sampler.for_gpu():
-        lower = compiled.experimental_get_compiler_ir(*map(tf.TensorSpec, shapes))
+        lower = compiled(function).experimental_get_compiler_ir(*map(tf.TensorSpec, shapes))
         text = lower(stage="stablehlo", platform_name="GPU")
     # Without the names of Python files and lines, a third of the text.
     return re.sub(r'^#loc.*\n| loc\((?:"[^"]*"|[^()"])*\)', "", text, flags=re.MULTILINE)
@@ -52,8 +50,8 @@ def main():
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in SMOKE_SHAPES if arguments.smoke else arguments.shapes:
-        for step, task in STEPS.items():
-            path = arguments.out / f"{step}_{name}.stablehlo.txt"
+        for task in (FORWARD, BOTH, PARAMS):
+            path = arguments.out / f"{task}_{name}.stablehlo.txt"
             path.write_text(stablehlo(task, tuple(map(int, name.split("x")))))
             print(f"wrote {path}")
 

@@ -72,6 +72,7 @@ def test_a_warp_of_channels_first_is_as_if_the_one_were_repeated(one):
     )
 
 
+@pytest.mark.slow
 @which_is_one
 @pytest.mark.parametrize("name", ["affine", "attention"])
 @pytest.mark.parametrize("channels", [1, 3, 64])
@@ -79,17 +80,20 @@ def test_large_images_which_are_compiled_are_as_if_the_one_were_repeated(channel
     """Above the sizes where the sampler compiles, adds late and loops over the batch."""
     images = np.random.default_rng(0).random((2, 190, 200, channels))
     images, maps = pair(images, params(name), one, "float32")
-    eager = Warp(name)
-    compiled = tf.function(lambda *tensors: eager(tensors), jit_compile=True)
-    for function in (lambda *tensors: eager(tensors), compiled):
-        ours = outputs_and_gradients(function, images, maps)
-        oracle = outputs_and_gradients(function, images, maps, repeat=True)
-        for have, want in zip(ours, oracle, strict=True):
+    warp = Warp(name)
+
+    def eager(*tensors):
+        return warp(tensors)
+
+    oracle = outputs_and_gradients(eager, images, maps, repeat=True)
+    for function in (eager, tf.function(eager, jit_compile=True)):
+        for have, want in zip(outputs_and_gradients(function, images, maps), oracle, strict=True):
             # A gradient to params is a sum of 38,000 numbers of size 100 in float32.
             scale = np.max(np.abs(want))
             np.testing.assert_allclose(have, want, rtol=0, atol=2e-5 * max(scale, 1))
 
 
+@pytest.mark.slow
 @which_is_one
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_the_other_batch_may_be_unknown(jit_compile, one):
@@ -175,6 +179,7 @@ def test_a_model_that_holds_the_one_predicts_saves_and_loads(one, tmp_path):
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "m.keras")(many), want, atol=1e-6)
 
 
+@pytest.mark.slow
 @which_is_one
 @pytest.mark.parametrize("batch_size", [None, MANY])
 def test_a_model_that_holds_the_one_is_exported(one, batch_size, tmp_path):

@@ -228,6 +228,7 @@ def test_parts_of_a_batch_have_the_gradient_of_the_whole(batch, channels):
             assert np.max(np.abs(ours - theirs)) <= 1e-12  # sums of some dozens of order 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("interpolation", "fill_mode", "family"),
     [
@@ -252,6 +253,7 @@ def test_large_images_have_the_gradient_of_plain_gathers(interpolation, fill_mod
             assert np.max(np.abs(ours - theirs)) <= 1e-10 * max(1, np.max(np.abs(theirs)))
 
 
+@pytest.mark.slow
 def test_second_derivatives_of_large_images():
     layer = keras_stn.Warp(dtype="float64")
     arrays = large_inputs(layer.transform)

@@ -47,6 +47,7 @@ def _growth(front):
     return len(_registered() - before)
 
 
+@pytest.mark.slow
 def test_a_model_of_a_known_shape_registers_no_gradient_that_plain_keras_does_not():
     """Each that is registered keeps a graph for the life of the process."""
     assert _growth(_transformer) == _growth(_plain)

@@ -74,6 +74,7 @@ def test_a_model_is_loaded_and_cloned_to_the_same_bits(name, suffix, tmp_path):
             np.testing.assert_array_equal(have, want)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["similarity", "attention", "users-points", "users-matrix"])
 def test_a_model_is_exported(name, tmp_path):
     """Each exporter compares the file with the model, and raises where they differ."""

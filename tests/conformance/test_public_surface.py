@@ -75,6 +75,7 @@ def test_every_case_has_an_id_of_its_own():
     assert len(set(ids)) == len(ids)
 
 
+@pytest.mark.slow
 def test_every_case_moves_its_images():
     """A case at the identity would let most faults through."""
     for case in ALL:

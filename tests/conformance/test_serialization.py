@@ -300,6 +300,7 @@ def test_users_trained_network_keeps_its_weights_when_wrapped_and_saved(tmp_path
     np.testing.assert_array_equal(loaded(IMAGES), features)
 
 
+@pytest.mark.slow
 def test_compiled_model_comes_back_compiled_with_its_optimizer(tmp_path):
     model = _structure("sequential")
     model.compile("adam", "mse", metrics=["mae"])
@@ -352,6 +353,7 @@ for path in sorted(pathlib.Path(sys.argv[1]).glob("*.keras")):
 """
 
 
+@pytest.mark.slow
 def test_fresh_process_loads_every_model_with_no_custom_objects(tmp_path):
     """One process for all: most of the time is the import of TensorFlow."""
     cases = [case for case in MODELS if case in SPATIAL_TRANSFORMERS + LOCALIZATIONS + SOME]
@@ -381,6 +383,7 @@ def _frozen(model):
     return [(weight.name, weight.shape) for weight in model.non_trainable_weights]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["network", "head"])
 @pytest.mark.parametrize("network", [None, "dense"])
 def test_a_part_that_is_frozen_comes_back_frozen_with_the_state_of_its_optimizer(
@@ -456,6 +459,7 @@ def _is_refused(function, what):
     return False
 
 
+@pytest.mark.slow
 def test_a_damaged_config_is_a_value_error_or_still_a_layer():
     """It ended in an AttributeError of a TrackedDict."""
     model = _digits_model("dense")

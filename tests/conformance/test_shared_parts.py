@@ -315,6 +315,7 @@ def test_a_loaded_model_can_be_saved_again(tmp_path):
     _assert_comes_back(loaded, tmp_path / "again.keras")
 
 
+@pytest.mark.slow
 def test_a_model_that_shares_parts_is_trained_on_from_where_it_was(tmp_path):
     model = _model(_mask, "functional", False)
     model.compile("adam", "mse")

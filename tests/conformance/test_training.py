@@ -62,6 +62,7 @@ MODES = {  # arguments of compile
 }
 
 
+@pytest.mark.slow
 def test_every_mode_learns_the_same_and_cuts_the_loss_to_a_quarter():
     losses = {mode: fit(model(**arguments), epochs=12) for mode, arguments in MODES.items()}
     for mode, loss in losses.items():
@@ -70,6 +71,7 @@ def test_every_mode_learns_the_same_and_cuts_the_loss_to_a_quarter():
         np.testing.assert_allclose(loss, losses["graph"], rtol=1e-3, err_msg=mode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [True, False])
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_learns_in_mixed_precision_with_params_in_float32(policy, jit_compile):
@@ -90,6 +92,7 @@ def test_transformer_that_cannot_learn_keeps_the_loss():
     assert losses == [losses[0]] * 3
 
 
+@pytest.mark.slow
 def test_evaluate_predict_and_train_on_batch_agree():
     trained = model(metrics=["mae"])
     loss, mae = trained.evaluate(BLOBS, CENTRED, verbose=0)
@@ -102,6 +105,7 @@ def test_evaluate_predict_and_train_on_batch_agree():
     assert second < first
 
 
+@pytest.mark.slow
 def test_dataset_trains_as_arrays_do():
     dataset = tf.data.Dataset.from_tensor_slices((BLOBS, CENTRED)).batch(16).prefetch(1)
     of_arrays, of_dataset = model(), model()
@@ -123,6 +127,7 @@ def test_gradient_reaches_every_weight():
 # --- Callbacks, and going on after a stop -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_resuming_from_a_saved_model_gives_the_weights_of_one_run(tmp_path):
     straight, stopped = model(), model()
     fit(straight, epochs=4)
@@ -133,6 +138,7 @@ def test_resuming_from_a_saved_model_gives_the_weights_of_one_run(tmp_path):
     assert_same_weights(straight, resumed)
 
 
+@pytest.mark.slow
 def test_backup_and_restore_goes_on_after_a_crash(tmp_path):
     class Crash(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
@@ -228,6 +234,7 @@ def test_users_frozen_network_stays_frozen_and_its_head_learns():
     assert np.abs(layer.localization.head.kernel).max() > 0
 
 
+@pytest.mark.slow
 def test_moving_statistics_move_in_training_and_only_then():
     layer = SpatialTransformer(small_strided_conv())
     classifier = scramble(_classifier(layer))

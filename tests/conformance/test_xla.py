@@ -28,6 +28,7 @@ def with_gradients(made, inputs, weights):
     return outputs, tape.gradient(loss, sources, unconnected_gradients="zero")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_output_and_gradients_equal_eager(case):
     made = case.built()
@@ -55,6 +56,7 @@ def test_every_fill_mode_equals_eager_under_every_policy(policy):
         assert np.abs(difference).max() <= atol, warp.fill_mode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_float16", "float64"])
 def test_default_localization_trains_under_xla(policy):
     """The gradient of a resize in float64 has no XLA kernel, and must not be asked for."""
@@ -98,6 +100,7 @@ def rows(positions, fill_mode, interpolation, sizes):
     return [tf.reshape(row(size), (-1,)) for size in sizes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jit_compile", [True, False])
 @fill_modes
 def test_nearest_reads_every_position_of_every_size_as_eager_does_and_as_drawn(fill_mode, jit_compile):
@@ -111,6 +114,7 @@ def test_nearest_reads_every_position_of_every_size_as_eager_does_and_as_drawn(f
         np.testing.assert_array_equal(ours[: drawn.size], drawn, err_msg=f"{size=}")
 
 
+@pytest.mark.slow
 @fill_modes
 def test_bilinear_reads_every_whole_position_as_drawn(fill_mode):
     sizes = range(1, 13)  # the second tap is what is new

@@ -1,17 +1,8 @@
-"""What exports share over all files of tests: they are not timed, and one model is exported once."""
+"""What exports share over all files of tests: one model is exported once."""
 
 import keras
 import pytest
 from common import EXPORTERS
-
-from keras_stn.export import _pipeline
-
-
-@pytest.fixture(autouse=True)
-def _untimed(request, monkeypatch):
-    """A run is timed for 0.3 s, but only in tests whose name says so."""
-    if "timed" not in request.node.name:
-        monkeypatch.setattr(_pipeline, "median_ms", lambda *_: None)
 
 
 @pytest.fixture(scope="session")

@@ -189,6 +189,7 @@ def test_a_file_that_runs_everywhere_has_no_finding(tmp_path):
     assert export.check_tflite(tmp_path / "tanh.tflite") == []
 
 
+@pytest.mark.slow
 def test_what_is_no_fault_is_not_found(tmp_path):
     """Batches that are equal, and weights in 8 bits."""
     path = tmp_path / "model.tflite"

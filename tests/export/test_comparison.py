@@ -101,6 +101,7 @@ def test_samples_may_be_arrays_a_file_a_dataset_or_a_function(tmp_path):
 # --- The bound -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_images_of_unknown_size_have_the_bound_of_the_samples(tmp_path):
     """6e-5 at 220 pixels; up to 64 it is 1e-5, which this file does not keep."""
     images, params = keras.Input((None, None, 1)), keras.Input((6,))
@@ -135,6 +136,7 @@ def _predicting(seed=0):
     return model
 
 
+@pytest.mark.slow
 def test_predicted_params_may_carry_the_rounding_of_their_network(tmp_path):
     report = export.export_tflite(_predicting(), tmp_path / "model.tflite")
     assert 1e-5 < report.max_error <= 3e-5  # measured at 1.7e-5, for which it was refused

@@ -1,5 +1,6 @@
 """Files are whole or not there: killed, full, or written by two at a time."""
 
+import json
 import os
 import pathlib
 import subprocess
@@ -12,59 +13,65 @@ from common import EXPORTERS, warp
 
 from keras_stn.export import _files
 
-# Writes to the path until it is killed; says so once there is something beside the path.
+# Writes to each path until it is killed; says so once there is something beside the paths. One process
+# for all: most of the time is the import of TensorFlow.
 _WRITER = """
-import pathlib, sys, time
+import contextlib, pathlib, sys, time
 from keras_stn.export import _files
 
-path = pathlib.Path(sys.argv[1])
-_files.target(path) if sys.argv[2] == "file" else _files.folder(path)
-with _files.partial(path) as beside:
-    if sys.argv[2] == "between":
-        path.rename(beside / "before")
-    (beside / "half").write_bytes(b"half")
+with contextlib.ExitStack() as stack:
+    for kind, path in zip(sys.argv[1::2], map(pathlib.Path, sys.argv[2::2])):
+        _files.target(path) if kind == "file" else _files.folder(path)
+        beside = stack.enter_context(_files.partial(path))
+        if kind == "between":
+            path.rename(beside / "before")
+        (beside / "half").write_bytes(b"half")
     print("writing", flush=True)
     time.sleep(60)
 """
 
-
-def _killed_while_writing(path, kind):
-    writer = subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(path), kind], stdout=subprocess.PIPE, text=True
-    )
-    assert writer.stdout.readline() == "writing\n"
-    return writer
+READY = {"file": _files.target, "folder": _files.folder, "between": _files.folder}
 
 
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_export_leaves_goes_with_the_next_one_and_what_is_in_work_stays(kind, tmp_path):
-    path = tmp_path / "warp[1].x"  # a name that a pattern would read
-    writer = _killed_while_writing(path, kind)
-    ready = _files.target if kind == "file" else _files.folder
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """{kind: (path, folder that is left beside it)} of exports that were killed while they wrote."""
+    paths = {kind: tmp_path_factory.mktemp(kind) / "warp[1].x" for kind in READY}  # no pattern
+    paths["between"].mkdir()  # a SavedModel that is being replaced
+    (paths["between"] / "saved_model.pb").write_bytes(b"before")
+    arguments = [str(word) for pair in paths.items() for word in pair]
+    command = [sys.executable, "-c", _WRITER, *arguments]
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        (left,) = tmp_path.iterdir()
-        ready(path)
-        assert left.is_dir(), "another export's files were taken from it"
+        assert writer.stdout.readline() == "writing\n"
+        assert not paths["between"].exists()
+        left = {}
+        for kind, path in paths.items():
+            (left[kind],) = path.parent.iterdir()
+            READY[kind](path)
+            assert left[kind].is_dir(), "another export's files were taken from it"
     finally:
         writer.kill()
         writer.communicate()
+    return {kind: (path, left[kind]) for kind, path in paths.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_export_leaves_goes_with_the_next_one_and_what_is_in_work_stays(kind, killed):
+    path, left = killed[kind]
     assert (left / "half").is_file()
-    (tmp_path / ".other.1.partial").mkdir()  # of another path
-    ready(path)
-    assert [name.name for name in tmp_path.iterdir()] == [".other.1.partial"]
+    (path.parent / ".other.1.partial").mkdir()  # of another path
+    READY[kind](path)
+    assert [name.name for name in path.parent.iterdir()] == [".other.1.partial"]
 
 
-def test_the_saved_model_that_a_killed_export_was_replacing_comes_back(tmp_path):
-    path = tmp_path / "model"
-    path.mkdir()
-    (path / "saved_model.pb").write_bytes(b"before")
-    writer = _killed_while_writing(path, "between")
-    assert not path.exists()
-    writer.kill()
-    writer.communicate()
-    _files.folder(path)
+@pytest.mark.slow
+def test_the_saved_model_that_a_killed_export_was_replacing_comes_back(killed):
+    path, _ = killed["between"]
+    READY["between"](path)
     assert (path / "saved_model.pb").read_bytes() == b"before"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
@@ -141,36 +148,50 @@ def test_two_threads_export_to_one_path(name, tmp_path):
 
 # A process that may write files of so many bytes and no more meets on any disk what a full one says.
 _ON_A_FULL_DISK = """
-import resource, sys
+import contextlib, io, json, resource, sys
 import keras, keras_stn
 from keras_stn import cli
 
+folder = sys.argv[1]
+path = f"{folder}/model.keras"
 model = keras.Sequential([keras.Input((8, 12, 1)), keras_stn.SpatialTransformer("dense")])
-model.save(sys.argv[1])
+model.save(path)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-sys.exit(cli.main(["export", sys.argv[1], "--to", sys.argv[2], "-o", sys.argv[3]]))
+for to in sys.argv[2:]:
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = cli.main(["export", path, "--to", to, "-o", f"{folder}/{to}/warp"])
+    print(json.dumps([to, code, said.getvalue()]))
 """
+FULL = "saved_model", "tflite", "onnx"
 
 
-@pytest.mark.parametrize("to", ["saved_model", "tflite", "onnx"])
-def test_a_full_disk_is_one_line_that_names_the_path_and_leaves_nothing(to, tmp_path):
-    model, out, temporary = tmp_path / "m.keras", tmp_path / "out", tmp_path / "temporary"
-    for folder in (out, temporary):
-        folder.mkdir()
-    run = subprocess.run(
-        [sys.executable, "-c", _ON_A_FULL_DISK, str(model), to, str(out / "warp")],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    )
-    assert run.returncode == 2, run.stderr[-2000:]
-    error = [line for line in run.stderr.splitlines() if line.startswith("keras-stn export: error:")]
-    assert len(error) == 1, run.stderr[-2000:]
-    assert "File too large" in error[0]
-    assert str(tmp_path) in error[0]
-    assert "Traceback" not in run.stderr
-    assert list(out.iterdir()) == []
-    assert not [path for path in temporary.iterdir() if "saved_model" in str(path)]
+@pytest.fixture(scope="module")
+def full_disk(tmp_path_factory):
+    """The folder of exports to a full disk, {format: (exit code, stderr)}, and what TensorFlow said."""
+    folder = tmp_path_factory.mktemp("full")
+    for name in (*FULL, "temporary"):
+        (folder / name).mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
+    command = [sys.executable, "-c", _ON_A_FULL_DISK, str(folder), *FULL]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr[-2000:]
+    answers = (json.loads(line) for line in run.stdout.splitlines() if line.startswith("["))
+    return folder, {to: (code, said) for to, code, said in answers}, run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", FULL)
+def test_a_full_disk_is_one_line_that_names_the_path_and_leaves_nothing(to, full_disk):
+    folder, answers, tensorflow = full_disk
+    code, said = answers[to]
+    assert code == 2, said
+    (error,) = said.splitlines()
+    assert error.startswith("keras-stn export: error:")
+    assert "File too large" in error
+    assert str(folder) in error
+    assert "Traceback" not in tensorflow
+    assert list((folder / to).iterdir()) == []
+    assert not [path for path in (folder / "temporary").iterdir() if "saved_model" in str(path)]
 
 
 def test_what_tensorflow_says_of_a_disk_is_an_oserror_with_the_path(tmp_path):

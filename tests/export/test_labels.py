@@ -80,6 +80,7 @@ def test_labels_of_up_to_32_bits_go_to_gpus(tmp_path, dtype, batch):
     assert report.max_error == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
 def test_a_warp_layer_moves_labels_beside_its_images(tmp_path, dtype):
     images, labels = keras.Input((9, 7, 3), name="i"), keras.Input((9, 7, 1), dtype=dtype, name="l")

@@ -72,6 +72,7 @@ def test_photograph_sizes_match_keras(exported, interpolation, fill):
     check(exported, "affine", interpolation, fill, (224, 160))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fill", FILLS)
 def test_cubics_of_noise_match_keras_up_to_64_pixels(tmp_path, fill):
     # Where one bit of a coordinate is 4e-6, and noise changes by 2 a pixel. "wrap" reads the first pixel
@@ -140,6 +141,7 @@ def test_identity_shows_the_image(tmp_path, interpolation, fill):
     np.testing.assert_allclose(actual, feed["images"], atol=ATOL, rtol=0)
 
 
+@pytest.mark.slow
 def test_unknown_sizes_match_keras(tmp_path):
     for fill, interpolation in (("constant", "bilinear"), ("wrap", "bicubic"), ("mirror", "bicubic")):
         model = warp("similarity", (None, None), fill, interpolation=interpolation)
@@ -247,6 +249,7 @@ def test_outputs_that_have_the_name_of_an_input_or_of_each_other_get_a_number(tm
     assert [value.name for value in running.get_outputs()] == ["images_1", "moved", "moved_1"]
 
 
+@pytest.mark.slow
 def test_names_with_numbers_are_not_given_twice(tmp_path):
     """Keras' own are the names of layers: one called twice, and another with the number in its name."""
     left, right = keras.Input((6, 7, 1), name="left"), keras.Input((6, 7, 1), name="right")
@@ -311,6 +314,7 @@ def test_a_function_of_the_model_runs_on_after_the_export(tmp_path):
     assert model.fit(images, images, verbose=0).history["loss"] == [0]
 
 
+@pytest.mark.slow
 def test_each_transformer_is_one_grid_sample(tmp_path):
     model = keras.Sequential(
         [

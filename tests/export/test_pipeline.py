@@ -61,6 +61,7 @@ def test_the_bounds_of_numbers_are_those_of_every_format(tmp_path):
     assert _pipeline.export(Noted(1e-3), warp(), tmp_path / "w", max_error=2e-3).max_error >= 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exporter", [export.export_tflite, export.export_onnx])
 def test_timed_files_are_so_unless_that_is_left_out(tmp_path, exporter):
     assert exporter(warp(), tmp_path / "warp", measure_latency=False).latency_ms is None

@@ -46,6 +46,7 @@ def test_a_model_that_keras_quantized_is_named(tmp_path, mode, form):
     assert f"Received: {mode} in 'scores'" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "form"),
     [("int4", "tflite"), ("int8", "onnx"), ("int4", "onnx"), ("int8", "saved_model")],

@@ -24,6 +24,7 @@ def serve(path, **feed):
 # --- The numbers -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "fill", "interpolation"),
     [("affine", "fill_values", "bicubic"), ("attention", "mirror", "bilinear")],
@@ -40,6 +41,7 @@ def test_any_batch_gives_the_very_numbers_of_keras(tmp_path, family, fill, inter
         assert np.array_equal(serve(tmp_path / "warp", **feed)["warped"], live(*feed.values()))
 
 
+@pytest.mark.slow
 def test_whole_model_with_weights_gives_the_very_numbers_of_keras(tmp_path):
     model = small_digits_model()
     samples = np.random.default_rng(0).random((5, 40, 40, 1), "float32")
@@ -50,6 +52,7 @@ def test_whole_model_with_weights_gives_the_very_numbers_of_keras(tmp_path):
     assert np.array_equal(answer, tf.function(model)(samples))
 
 
+@pytest.mark.slow
 def test_names_are_those_of_the_model(tmp_path):
     left, right = keras.Input((6, 7, 1), name="left"), keras.Input((6, 7, 1), name="right")
     moved = keras_stn.SpatialTransformer("dense", "translation", name="move")(left)
@@ -112,6 +115,7 @@ def compiled(path):
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["gather", "xla"])
 def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path, mode):
     model = warp(size=(7, 12), fill="reflect", output_size=(12, 18))  # large enough to be compiled
@@ -228,6 +232,7 @@ def test_a_grouped_convolution_is_named(tmp_path):
 # --- Whole or not at all ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_there_is_replaced_whole(tmp_path):
     folder = tmp_path / "model"
     export.export_saved_model(small_digits_model(), folder)

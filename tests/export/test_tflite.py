@@ -64,6 +64,7 @@ def test_photograph_sizes_match_keras(exported, interpolation, fill, batch):
     check(exported, "affine", interpolation, fill, (224, 160), batch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [None, 1])
 def test_sides_of_seven_pixels_convert(exported, batch):
     """An integer clip to 0..6 becomes a RELU6 that no kernel has."""
@@ -84,6 +85,7 @@ def test_the_whole_table(exported, family, interpolation, fill):
             check(exported, family, interpolation, fill, (height, width), batch)
 
 
+@pytest.mark.slow
 def test_identity_shows_the_image(tmp_path):
     for interpolation, batch in (("nearest", None), ("bilinear", 2), ("bicubic", None)):
         family = "affine" if batch is None else "attention"
@@ -94,6 +96,7 @@ def test_identity_shows_the_image(tmp_path):
         np.testing.assert_allclose(actual, feed["images"], atol=ATOL, rtol=0)
 
 
+@pytest.mark.slow
 def test_unknown_sizes_match_keras(tmp_path):
     for fill, interpolation in (("constant", "bilinear"), ("wrap", "bicubic")):
         model = warp("similarity", (None, None), fill, interpolation=interpolation)
@@ -227,12 +230,14 @@ def sizes(tmp_path_factory):
     return result
 
 
+@pytest.mark.slow
 def test_one_warp_is_a_small_file(sizes):
     assert sizes[224, 1] <= 13_000
     assert sizes[224, None] <= 17_000
     assert sizes[1024, 1] <= 20_000
 
 
+@pytest.mark.slow
 def test_files_grow_with_the_sides_and_not_with_the_area(sizes):
     more_steps = 2 * (1024 - 224)  # a float32 each; a grid would take 16 MB
     assert sizes[1024, 1] - sizes[224, 1] <= 4 * more_steps + 200
@@ -270,6 +275,7 @@ def test_an_input_whose_name_no_function_can_have_is_named(tmp_path):
         export.export_tflite(model, tmp_path / "m.tflite")
 
 
+@pytest.mark.slow
 def test_recurrent_layers_need_a_batch_size(tmp_path):
     images = keras.Input((8, 12, 1))
     rows = keras.layers.Reshape((8, 12))(keras_stn.SpatialTransformer("dense")(images))
@@ -286,6 +292,7 @@ def test_a_truth_value_is_an_output_for_the_gpu_as_well(tmp_path):
     assert report.max_error == 0
 
 
+@pytest.mark.slow
 def test_transformers_in_a_row_and_channels_first_export(tmp_path):
     model = keras.Sequential(
         [

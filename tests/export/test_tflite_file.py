@@ -75,6 +75,7 @@ def test_models_of_every_size_class_export(tmp_path, weights, arguments):
     assert _flatbuffer.parse((tmp_path / "m.tflite").read_bytes()).constant_bytes == constants
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["float16", "int8"])
 def test_the_strided_network_exports_by_default(tmp_path, quantization):
     images = keras.Input((28, 20, 1), name="images")
@@ -114,6 +115,7 @@ def test_constants_behind_the_flatbuffer_are_seen(tmp_path):
         export.check_tflite(path)
 
 
+@pytest.mark.slow
 def test_constants_are_aligned_to_16_bytes(exported):
     """Unaligned floats are a fault on some processors; Python's flatbuffers would not align them."""
     for arguments in ({}, {"quantization": "float16"}):
@@ -223,6 +225,7 @@ def test_op_codes_and_versions_are_true(exported, quantization):
     assert (report.min_runtime == "2.17.0") == (quantization == "dynamic")
 
 
+@pytest.mark.slow
 def test_dense_weights_of_int8_files_have_one_scale(exported):
     """With one a channel, tflite-runtime 2.14 gives wrong numbers, and no error."""
     path, _ = exported("tflite", layers, quantization="int8", **ranges("int8"))
@@ -321,6 +324,7 @@ def test_a_file_says_what_it_is_and_nothing_of_converters(exported):
             assert noise not in content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", FORMS[:4], ids=str)
 def test_one_model_gives_the_same_bytes_each_time(tmp_path, arguments):
     """Also after Keras has counted other models."""

@@ -7,6 +7,7 @@ is looked for in the folders below, and in the environment variable KERAS_STN_SW
 import itertools
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -78,11 +79,16 @@ def run_on_gpu(feeds, expected):
 
 
 def check(cases, tmp_path):
-    """Export (name, model, feed), run all in one process, and compare with Keras."""
-    feeds, expected, nearest = {}, {}, {}
+    """Export (name, model, feed), run all in one process, and compare with Keras; a model is exported
+    once for each batch."""
+    feeds, expected, nearest, files = {}, {}, {}, {}
     for name, model, feed in cases:
-        path = tmp_path / f"{name}.tflite"
-        export_for_gpu(model, path, len(next(iter(feed.values()))))
+        path, batch = tmp_path / f"{name}.tflite", len(next(iter(feed.values())))
+        if (model, batch) in files:
+            shutil.copy(files[model, batch], path)
+        else:
+            export_for_gpu(model, path, batch)
+        files[model, batch] = path
         outputs = model(list(feed.values()) if len(feed) > 1 else feed["images"], training=False)
         feeds[path], nearest[path] = feed, "nearest-" in name
         expected[path] = {model.output_names[0]: outputs.numpy()}
@@ -96,6 +102,7 @@ def check(cases, tmp_path):
     return errors
 
 
+@pytest.mark.slow
 @needs_driver
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_affine_matches_keras_on_the_gpu(tmp_path, interpolation):
@@ -107,6 +114,7 @@ def test_affine_matches_keras_on_the_gpu(tmp_path, interpolation):
     assert len(check(cases(), tmp_path)) == len(FILLS)
 
 
+@pytest.mark.slow
 @needs_driver
 @pytest.mark.parametrize("size", [(20, 28), (64, 60)])
 def test_families_match_keras_on_the_gpu(tmp_path, size):
@@ -118,6 +126,7 @@ def test_families_match_keras_on_the_gpu(tmp_path, size):
     check(cases(), tmp_path)
 
 
+@pytest.mark.slow
 @needs_driver
 def test_whole_model_matches_keras_on_the_gpu(tmp_path):
     keras.utils.set_random_seed(0)  # how far roundings add up depends on the weights
@@ -128,11 +137,13 @@ def test_whole_model_matches_keras_on_the_gpu(tmp_path):
     check([("digits", model, {"images": images})], tmp_path)
 
 
+@pytest.mark.slow
 @needs_driver
 def test_params_that_are_no_numbers_or_huge_are_finite_on_the_gpu(tmp_path):
+    model = warp(fill="nearest")
+
     def cases():
         for value in (np.nan, np.inf, -np.inf, 1e30):
-            model = warp(fill="nearest")
             feed = inputs(model, 3)
             feed["params"][1, 2] = value
             yield f"{value}", model, feed

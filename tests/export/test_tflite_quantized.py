@@ -70,6 +70,7 @@ def float_size(model, tmp_path_factory):
     return {n: export.export_tflite(model, path, batch_size=n, **arguments).size for n in (1, None)}
 
 
+@pytest.mark.slow
 def test_float_file_keeps_the_numbers(model, digits, tmp_path):
     report = export.export_tflite(model, tmp_path / "digits.tflite", samples=digits[1][:32])
     # Scores are some tens; warped images follow params that differ in the last bit.
@@ -77,6 +78,7 @@ def test_float_file_keeps_the_numbers(model, digits, tmp_path):
     assert report.psnr >= 110
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("quantization", "warped", "size"), [("float16", 70, 0.55), ("dynamic", 50, 0.35)]
 )
@@ -95,6 +97,7 @@ def test_weights_alone_keep_warped_images(
     assert abs(accuracy(answer, labels[:300]) - accuracy(expected, labels[:300])) <= 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, None])
 def test_int8_keeps_accuracy_and_warped_images(model, digits, truth, float_size, tmp_path, batch_size):
     learn, test, labels = digits
@@ -134,6 +137,7 @@ def test_representative_dataset_may_be_a_function(model, digits):
         assert np.array_equal(images, learn[:20])
 
 
+@pytest.mark.slow
 def test_representative_dataset_may_be_a_tf_data_dataset(model, digits, tmp_path):
     learn, test, _ = digits
     dataset = tf.data.Dataset.from_tensor_slices(learn).batch(30)

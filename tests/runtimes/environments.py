@@ -5,6 +5,7 @@
 makes those that are missing, all or the named, under `.venv-runtimes` or $KERAS_STN_RUNTIMES.
 """
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -54,16 +55,18 @@ def python(name: str) -> pathlib.Path:
     """The interpreter of an environment, which is made first where it is missing."""
     folder = FOLDER / name
     program = folder / "bin" / "python"
-    if not program.exists():
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        try:
-            if name.startswith("arm-"):
-                arm.make(folder, ENVIRONMENTS[name])
-            else:
-                _make(folder, ENVIRONMENTS[name])
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with open(FOLDER / f"{name}.lock", "w") as lock:  # pytest -n 2 has two processes that may ask
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not program.exists():
+            try:
+                if name.startswith("arm-"):
+                    arm.make(folder, ENVIRONMENTS[name])
+                else:
+                    _make(folder, ENVIRONMENTS[name])
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
     return program
 
 
