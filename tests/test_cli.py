@@ -93,7 +93,7 @@ def test_out_that_is_a_file_is_one_line_before_any_training(npz, monkeypatch, ca
 @pytest.mark.parametrize("command", ["demo", "benchmark"])
 def test_out_that_refuses_files_is_one_line_before_any_work(command, npz, monkeypatch, capsys):
     monkeypatch.setattr(demo, "run", None)
-    monkeypatch.setattr(benchmark, "rows", None)
+    monkeypatch.setattr(benchmark, "measure", None)
     data = ["--data", npz] if command == "demo" else []
     assert cli.main([command, *data, "--out", "/proc"]) == 2
     (line,) = capsys.readouterr().err.splitlines()

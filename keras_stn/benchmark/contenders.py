@@ -56,7 +56,7 @@ def work(warp: Callable, task: str) -> Callable[..., list[Tensor]]:
 
     def run(images, params, upstream, passes=1):
         if task in (FORWARD, IN_MODEL):
-            return [warp(images, params + _SHIFT * turn) for turn in range(passes)]
+            return [warp(images, params + _SHIFT * turn if turn else params) for turn in range(passes)]
         sources = [params] if task == PARAMS else [params, images]
         with tf.GradientTape() as tape:
             tape.watch(sources)
