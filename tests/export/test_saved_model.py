@@ -91,16 +91,17 @@ for name in ("keras", "keras_stn"):
         continue
     raise SystemExit(name + " can be imported")
 
-folder, file = sys.argv[1:]
+file, *folders = sys.argv[1:]
 arrays = dict(np.load(file))
-loaded = tf.saved_model.load(folder)
 images, params = tf.constant(arrays["images"]), tf.constant(arrays["params"])
-served = loaded.signatures["serving_default"](images=images, params=params)["warped"]
-with tf.GradientTape() as tape:
-    tape.watch([images, params])
-    value = tf.reduce_sum(loaded.serve(images, params)["warped"] ** 2)
-to_images, to_params = tape.gradient(value, [images, params])
-np.savez(file, served=served, to_images=to_images, to_params=to_params)
+for folder in folders:
+    loaded = tf.saved_model.load(folder)
+    served = loaded.signatures["serving_default"](images=images, params=params)["warped"]
+    with tf.GradientTape() as tape:
+        tape.watch([images, params])
+        value = tf.reduce_sum(loaded.serve(images, params)["warped"] ** 2)
+    to_images, to_params = tape.gradient(value, [images, params])
+    np.savez(folder + ".npz", served=served, to_images=to_images, to_params=to_params)
 """
 
 
@@ -115,27 +116,39 @@ def compiled(path):
     return asked
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["gather", "xla"])
-def test_serves_and_differentiates_without_keras_and_keras_stn(tmp_path, mode):
-    model = warp(size=(7, 12), fill="reflect", output_size=(12, 18))  # large enough to be compiled
-    report = export.export_saved_model(model, tmp_path / "warp", mode=mode)
-    assert report.max_error == 0
-    assert report.format == {"gather": "SavedModel", "xla": "SavedModel xla"}[mode]
-    assert compiled(tmp_path / "warp") == [mode == "xla", mode == "xla"]
-    feed = inputs(model, 3)
-    np.savez(tmp_path / "arrays.npz", **feed)
-    command = [sys.executable, "-c", _SCRIPT, str(tmp_path / "warp"), str(tmp_path / "arrays.npz")]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr[-3000:]
+FORMATS = {"gather": "SavedModel", "xla": "SavedModel xla"}
 
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """A model, inputs of it, {mode: its export}: all served by one process that has TensorFlow alone."""
+    folder = tmp_path_factory.mktemp("served")
+    model = warp(size=(7, 12), fill="reflect", output_size=(12, 18))  # large enough to be compiled
+    reports = {mode: export.export_saved_model(model, folder / mode, mode=mode) for mode in FORMATS}
+    feed = inputs(model, 3)
+    np.savez(folder / "arrays.npz", **feed)
+    paths = [str(folder / name) for name in ("arrays.npz", *FORMATS)]
+    command = [sys.executable, "-c", _SCRIPT, *paths]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return model, feed, reports
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", FORMATS)
+def test_serves_and_differentiates_without_keras_and_keras_stn(served, mode):
+    model, feed, reports = served
+    report, path = reports[mode], reports[mode].path
+    assert report.max_error == 0
+    assert report.format == FORMATS[mode]
+    assert compiled(path) == [mode == "xla", mode == "xla"]
     images, params = map(tf.constant, feed.values())
     with tf.GradientTape() as tape:
         tape.watch([images, params])
         warped = model([images, params])
         value = tf.reduce_sum(warped**2)
     to_images, to_params = tape.gradient(value, [images, params])
-    answer = np.load(tmp_path / "arrays.npz")
+    answer = np.load(f"{path}.npz")
     np.testing.assert_allclose(answer["served"], warped, atol=1e-6, rtol=0)
     # Sums of some hundred products: float32, in another order.
     np.testing.assert_allclose(answer["to_images"], to_images, atol=1e-4, rtol=1e-4)
