@@ -19,13 +19,14 @@ the order of an image's axes, ([depth,] height, width); coordinates begin with x
 
 import contextlib
 import contextvars
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_stn.points import Points
+from keras_stn.points import Deferred, Points
 
 Size = Any  # int, or a scalar int32 tensor
 Tensor = Any
@@ -174,19 +175,35 @@ def matrix_points(
     The numbers of `to_pixels` with fewer roundings, because the axes stay whole numbers: at the identity
     the coordinates are exact. `axis_aligned`: theta is diagonal but for its last column.
     """
+    sizes = tuple(source_size), tuple(output_size)
+    if _float16.get():
+        whole, rest = zip(
+            *_matrix_axes(theta, *sizes, align_corners, axis_aligned, _along_in_float16), strict=True
+        )
+        return Points(rest, whole)
+    if not all(isinstance(size, int) for size in (*source_size, *output_size)):
+        return Points(tuple(_matrix_axes(theta, *sizes, align_corners, axis_aligned)))
+    make = _made_of_theta(*sizes, align_corners, axis_aligned)
+    return Deferred(make, (theta,), tf.TensorShape([theta.shape[0], *output_size]))
+
+
+@functools.lru_cache(maxsize=256)
+def _made_of_theta(*static: Any) -> Callable:
+    """A function of theta to axes: one object for what is alike, which caches know again."""
+    return lambda theta: _matrix_axes(theta, *static)
+
+
+def _matrix_axes(theta, source_size, output_size, align_corners, axis_aligned, along=None) -> list:
+    along = along or _along
     scale, first = _to_pixel_theta(source_size, output_size, align_corners, theta.dtype)
     axes = _broadcasting([steps(size, theta.dtype) for size in output_size])
-    along = _along_in_float16 if _float16.get() else _along
     coordinates = []
     for number, (*slopes, offset) in enumerate(rows(theta * scale, len(axes))):
         of_axes = (
             (slopes[number : number + 1], axes[number : number + 1]) if axis_aligned else (slopes, axes)
         )
         coordinates.append(along(*of_axes, offset, first[number]))
-    if not _float16.get():
-        return Points(tuple(coordinates))
-    whole, rest = zip(*coordinates, strict=True)
-    return Points(rest, whole)
+    return coordinates
 
 
 def _along(slopes: Sequence[Tensor], axes: Sequence[Tensor], offset: Tensor, first: Any) -> Tensor:

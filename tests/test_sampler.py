@@ -159,7 +159,7 @@ def test_compilers_round_coordinates_as_eager_does(family, interpolation):
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """The functions that are compiled for eager calls in the test, by what they are compiled for."""
+    """The functions that are compiled for eager calls in the test, by sampling and signature."""
     functions = {}
     monkeypatch.setattr(plan, "COMPILED", functions)
     return functions
@@ -167,8 +167,7 @@ def compiled(monkeypatch):
 
 def shapes_of(functions):
     """The shapes of the images for which readers were compiled, in their order."""
-    readers = [reader for kind, reader in functions.items() if isinstance(kind, Sampling)]
-    return [signature[0][0] for reader in readers for _, signature in reader]
+    return [signature[0][0] for readers in functions.values() for signature, *_ in readers]
 
 
 def test_new_values_do_not_trace_again(compiled):

@@ -112,8 +112,7 @@ def _repeated(axis: Tensor, batch: Any) -> Tensor:
 
 def _of_one_batch(points: Points) -> Points:
     """All axes with the batch of the points: a family may leave one as it is, for every map."""
-    ones = {axis.shape[0] == 1 for axis in points.axes}
-    if len(ones) == 1:
+    if len({batch == 1 for batch in points.batches}) == 1:
         return points
     batch = next(shape_of(axis)[0] for axis in points.axes if axis.shape[0] != 1)
     return points.each(lambda axis: _repeated(axis, batch) if axis.shape[0] == 1 else axis)

@@ -8,12 +8,11 @@ import contextvars
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from keras_stn import grids
 from keras_stn.grids import shape_of
 from keras_stn.points import Points
 from keras_stn.sampler import xla
@@ -156,7 +155,8 @@ def _check_batch(images: Tensor, points: Points) -> None:
         "is to go with all must be known to be 1: keras.Input(..., batch_size=1), tensor[:1]"
     )
     if points.shape[0] is None or points.shape[0] != images.shape[0]:
-        batch = shape_of(points.axes[0])[0]
+        _, (first, *_) = points.recipe
+        batch = shape_of(first)[0]
         tf.debugging.assert_equal(batch, shape_of(images)[0], message)
 
 
@@ -164,28 +164,14 @@ def read_by(plan: Plan, images: Tensor, points: Points, sampling: Sampling) -> T
     """`read` by a plan that is given."""
     if points.whole is not None:
         points = Points(tuple(map(tf.add, points.whole, points.axes)))
-    tensors = images, *points.axes
+    make, tensors = points.recipe
+    signature = _signature((images, *tensors))
     if not tf.executing_eagerly():
-        return _traced(_signature(tensors), sampling, plan)(*tensors)
-    reader = _reader(sampling, plan)
-    compiled = _compiled(sampling, plan, reader, tensors) if plan.compiled else None
-    return (compiled or reader)(*tensors)
-
-
-def matrix_points(
-    theta: Tensor, source_size: tuple, output_size: tuple, align_corners: bool, axis_aligned: bool
-) -> Points:
-    """`grids.matrix_points`. Eager calls are compiled where that pays: 25 small ops take 2 ms."""
-    static = source_size, output_size, align_corners, axis_aligned
-
-    def axes(theta):
-        return grids.matrix_points(theta, *static).axes
-
-    if tf.executing_eagerly() and _pays((None, *source_size), (theta.shape[0], *output_size)):
-        compiled = _compiled(grids.matrix_points, static, axes, [theta])
-        if compiled:
-            return Points(tuple(compiled(theta)))
-    return grids.matrix_points(theta, *static)
+        reader = _traced(signature, sampling, plan, make)
+    else:
+        compiled = _compiled(signature, sampling, plan, make) if plan.compiled else None
+        reader = compiled or _reader(sampling, plan, make)
+    return reader(images, *tensors)
 
 
 def _signature(tensors: Sequence[Tensor]) -> tuple:
@@ -194,62 +180,61 @@ def _signature(tensors: Sequence[Tensor]) -> tuple:
 
 
 @functools.lru_cache(maxsize=256)
-def _traced(signature: tuple, sampling: Sampling, plan: Plan) -> Callable:
+def _traced(signature: tuple, sampling: Sampling, plan: Plan, make: Callable) -> Callable:
     """The reader as a function, which graphs call and optimisers inline.
 
     TensorFlow never forgets a custom gradient made in a graph, nor the graph. So each is made once, in a
     small graph, and not once for each model.
     """
-    return tf.function(_reader(sampling, plan), autograph=False)
+    return tf.function(_reader(sampling, plan, make), autograph=False)
 
 
-# What eager calls have compiled, by kind: a `Sampling`, or a formula of `grids`.
-COMPILED: dict[Hashable, dict[tuple, Callable]] = {}
+# What eager calls have compiled.
+COMPILED: dict[Sampling, dict[tuple, Callable]] = {}
 
 
-def _compiled(
-    kind: Hashable, static: Hashable, function: Callable, tensors: Sequence
-) -> Callable | None:
-    """A function compiled for these tensors, or None where it is one shape too many of its kind."""
-    functions = COMPILED.setdefault(kind, {})
-    key = static, _signature(tensors)
+def _compiled(signature: tuple, sampling: Sampling, plan: Plan, make: Callable) -> Callable | None:
+    """The reader compiled, or None where it is one shape too many."""
+    functions = COMPILED.setdefault(sampling, {})
+    key = signature, plan, make
     if key not in functions and len(functions) < THRESHOLDS.shapes:
-        by_xla = tf.function(function, jit_compile=True, autograph=False)
+        function = tf.function(_reader(sampling, plan, make), jit_compile=True, autograph=False)
         # Concrete, which saves TensorFlow to look at the arguments again: 0.30 ms instead of 0.38 of a
         # call.
-        functions[key] = by_xla.get_concrete_function(*(tf.TensorSpec(*spec) for spec in key[1]))
+        specs = (tf.TensorSpec(*spec) for spec in signature)
+        functions[key] = function.get_concrete_function(*specs)
     return functions.get(key)
 
 
 @functools.lru_cache(maxsize=256)
-def _reader(sampling: Sampling, plan: Plan) -> Callable:
-    """The function of images and axes, with its gradient."""
+def _reader(sampling: Sampling, plan: Plan, make: Callable) -> Callable:
+    """The function of images and what the points are made of, with its gradient."""
 
-    def read(images, *axes):
+    def read(images, *tensors):
         with _in_graphs(plan.compiled):
-            return xla.output(images, axes, sampling)
+            return xla.output(images, make(*tensors), sampling)
 
     @tf.custom_gradient
-    def read_with_gradient(images, *axes):
+    def read_with_gradient(images, *tensors):
         def gradient(upstream):
             with _in_graphs(plan.compiled):
-                found = _gradients(images, upstream, *axes, sampling=sampling, plan=plan)
-            return (*found, *[None] * (1 + len(axes) - len(found)))
+                found = _gradients(images, upstream, *tensors, sampling=sampling, plan=plan, make=make)
+            return (*found, *[None] * (1 + len(tensors) - len(found)))
 
-        return read(images, *axes), gradient
+        return read(images, *tensors), gradient
 
-    return lambda images, *axes: (read_with_gradient if images.dtype.is_floating else read)(
-        images, *axes
+    return lambda images, *tensors: (read_with_gradient if images.dtype.is_floating else read)(
+        images, *tensors
     )
 
 
-def _gradients(images, upstream, *axes, sampling, plan):
-    settings = {"sampling": sampling, "blocks": plan.blocks, "chunks": plan.chunks}
+def _gradients(images, upstream, *tensors, sampling, plan, make):
+    settings = {"make": make, "sampling": sampling, "blocks": plan.blocks, "chunks": plan.chunks}
     if not plan.looped:
-        return xla.gradients(images, upstream, *axes, **settings)
-    # The gradients have the shapes of the images and, but for the nearest kernel, of the axes.
-    like = (0, *range(2, 2 + len(axes))) if sampling.kernel.slopes else (0,)
-    tensors = images, upstream, *axes
+        return xla.gradients(images, upstream, *tensors, **settings)
+    # The gradients have the shapes of the images and, but for the nearest kernel, of the tensors.
+    like = (0, *range(2, 2 + len(tensors))) if sampling.kernel.slopes else (0,)
+    tensors = images, upstream, *tensors
     return _loop(_signature(tensors), like, *settings.items())(*tensors)
 
 

@@ -40,16 +40,26 @@ def output(images: Tensor, axes: Sequence[Tensor], sampling: Sampling) -> Tensor
 
 
 def gradients(
-    images: Tensor, upstream: Tensor, *axes: Tensor, sampling: Sampling, blocks: bool, chunks: int
+    images: Tensor,
+    upstream: Tensor,
+    *tensors: Tensor,
+    make: Callable,
+    sampling: Sampling,
+    blocks: bool,
+    chunks: int,
 ) -> list[Tensor]:
-    """The gradients to images and, but for the nearest kernel, to each axis; summed as it broadcasts."""
+    """The gradients to images and, but for the nearest kernel, to the tensors that axes are made of."""
     smooth = sampling.kernel.slopes is not None
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        axes = make(*tensors)
     taps = _taps(images, axes, sampling, slopes=smooth)
     by_images = _to_images(images, upstream, taps, blocks, chunks)
     if not smooth:
         return [by_images]
     by_axes = _to_axes(images, upstream, axes, taps, sampling)
-    return [by_images, *(_summed(*pair) for pair in zip(by_axes, axes, strict=True))]
+    by_axes = [_summed(*pair) for pair in zip(by_axes, axes, strict=True)]
+    return [by_images, *tape.gradient(axes, tensors, by_axes)]
 
 
 # --- Taps ----------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids
-from keras_stn.sampler import plan
 from keras_stn.transforms.base import Transform
 from keras_stn.transforms.matrices import check_last_row, inverse_matrix, matrix, matrix_entries
 
@@ -63,7 +62,7 @@ class MatrixTransform(Transform):
 
     def points(self, params, source_size, output_size, align_corners=False):
         theta, sizes = self._checked_theta(params), (source_size, output_size)
-        return plan.matrix_points(theta, *sizes, align_corners, self.axis_aligned)
+        return grids.matrix_points(theta, *sizes, align_corners, self.axis_aligned)
 
     def compose(self, outer, inner):
         a, b, c, d, e, f = matrix_entries(self._checked_theta(outer))

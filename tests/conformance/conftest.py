@@ -1,4 +1,4 @@
-"""The table of `cases` has a kernel of a user's; it is known as long as these tests run."""
+"""The table of `cases` has a kernel of a user's; it is known while one of these tests runs."""
 
 import pytest
 import users_kernel
@@ -6,8 +6,6 @@ import users_kernel
 from keras_stn.sampler import KERNELS
 
 
-@pytest.fixture(autouse=True, scope="package")
-def _users_kernel():
-    KERNELS[users_kernel.NAME] = users_kernel.KERNEL
-    yield
-    del KERNELS[users_kernel.NAME]
+@pytest.fixture(autouse=True)
+def _users_kernel(monkeypatch):
+    monkeypatch.setitem(KERNELS, users_kernel.NAME, users_kernel.KERNEL)
