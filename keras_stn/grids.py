@@ -128,9 +128,8 @@ def _broadcasting(axes: list[Tensor]) -> list[Tensor]:
     return [tf.reshape(axis, shape) for axis, shape in zip(axes, shapes, strict=True)][::-1]
 
 
-def rows(theta: Tensor) -> list[list[Tensor]]:
-    """The entries of theta (batch, n, n + 1), row by row, each (batch, 1, ...) as axes are."""
-    ndim = theta.shape[1]
+def rows(theta: Tensor, ndim: int) -> list[list[Tensor]]:
+    """The entries of theta (batch, ndim, ndim + 1), row by row, each (batch, 1, ...) as axes are."""
     flat = tf.reshape(theta, (-1, ndim * (ndim + 1), *[1] * (ndim - 1)))
     entries = tf.split(flat, ndim * (ndim + 1), axis=1)
     return [entries[row * (ndim + 1) : (row + 1) * (ndim + 1)] for row in range(ndim)]
@@ -154,7 +153,7 @@ def combination(slopes: Sequence[Tensor], axes: Sequence[Tensor], offset: Tensor
 
 def matrix_map(theta: Tensor, axes: Sequence[Tensor]) -> list[Tensor]:
     """theta @ (x, y[, z], 1) of `axes`, which broadcast: theta (batch, n, n + 1)."""
-    return [combination(slopes, axes, offset) for *slopes, offset in rows(theta)]
+    return [combination(slopes, axes, offset) for *slopes, offset in rows(theta, len(axes))]
 
 
 def matrix_grid(theta: Tensor, output_size: Sequence[Size], align_corners: bool) -> Tensor:
@@ -179,7 +178,7 @@ def matrix_points(
     axes = _broadcasting([steps(size, theta.dtype) for size in output_size])
     along = _along_in_float16 if _float16.get() else _along
     coordinates = []
-    for number, (*slopes, offset) in enumerate(rows(theta * scale)):
+    for number, (*slopes, offset) in enumerate(rows(theta * scale, len(axes))):
         of_axes = (
             (slopes[number : number + 1], axes[number : number + 1]) if axis_aligned else (slopes, axes)
         )

@@ -181,7 +181,7 @@ def test_what_a_family_lacks_is_said_when_the_model_is_made():
         def theta(self, params):
             return Scroll.theta(self, params)
 
-    with pytest.raises(TypeError, match="^NoWayBack must define from_theta"):
+    with pytest.raises(NotImplementedError, match="^NoWayBack must define from_theta"):
         NoWayBack().inverse(maps)
     with pytest.raises(ValueError, match=r"^params must have shape \(batch, 6\)\. Received"):
         transforms.Affine().theta(maps)
