@@ -196,7 +196,7 @@ CALLS = {
     ),
     **dict(family_methods()),
 }
-CALLS = [(name, argument) for name, use in CALLS.items() for argument in use.arguments]
+ARGUMENTS = [(name, argument) for name, use in CALLS.items() for argument in use.arguments]
 
 
 def run(use: Called, **wrong: Any) -> None:
@@ -225,7 +225,7 @@ def fault(use: Called, argument: str, value: Any) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(("name", "argument"), CALLS)
+@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
 def test_a_wrong_value_is_received_with_words(name, argument):
     use = CALLS[name]
     faults = {label: fault(use, argument, value) for label, value in WRONG.items()}
