@@ -123,7 +123,7 @@ SAMPLING = {
 FORMAT = {"data_format": "channels_last"}
 WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, **FORMAT}
 
-CALLED = {
+CALLS = {
     "grid_sample": Called(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING, **FORMAT}),
     "affine_grid": Called(
         ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}
@@ -196,7 +196,7 @@ CALLED = {
     ),
     **dict(family_methods()),
 }
-CALLS = [(name, argument) for name, use in CALLED.items() for argument in use.arguments]
+ARGUMENTS = [(name, argument) for name, use in CALLS.items() for argument in use.arguments]
 
 
 def run(use: Called, **wrong: Any) -> None:
@@ -225,16 +225,16 @@ def fault(use: Called, argument: str, value: Any) -> str | None:
     return None
 
 
-@pytest.mark.parametrize(("name", "argument"), CALLS)
+@pytest.mark.parametrize(("name", "argument"), ARGUMENTS)
 def test_a_wrong_value_is_received_with_words(name, argument):
-    use = CALLED[name]
+    use = CALLS[name]
     faults = {label: fault(use, argument, value) for label, value in WRONG.items()}
     assert {label: text for label, text in faults.items() if text} == {}
 
 
-@pytest.mark.parametrize("name", CALLED)
+@pytest.mark.parametrize("name", CALLS)
 def test_the_calls_work_as_they_stand_and_leave_no_argument_out(name):
-    use = CALLED[name]
+    use = CALLS[name]
     run(use)
     parameters = inspect.signature(use.function).parameters.values()
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
