@@ -37,6 +37,11 @@ class Points:
         return len(self.axes)
 
     @property
+    def stacked(self) -> Tensor:
+        """The axes as one tensor, (ndim, batch, [d,] h, w), where they have that shape."""
+        return tf.stack(self.axes)
+
+    @property
     def batches(self) -> set[int | None]:
         """The batch of each of the axes, as far as it is static."""
         return {axis.shape[0] for axis in self.axes}
@@ -90,13 +95,16 @@ class Deferred(Points):
     of 21.5 at 8x224x224x3.
     """
 
-    def __init__(self, make: Callable, tensors: tuple[Tensor, ...], shape: tf.TensorShape):
-        vars(self).update(_recipe=(make, tensors), shape=shape, whole=None)  # it is frozen
+    def __init__(self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable):
+        vars(self).update(_recipe=(make, tensors), shape=shape, _stack=stack, whole=None)  # frozen
+
+    @functools.cached_property
+    def stacked(self) -> Tensor:
+        return vars(self)["_stack"]()
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:
-        make, tensors = self.recipe
-        return tuple(make(*tensors))
+        return tuple(tf.unstack(self.stacked))
 
     @property
     def recipe(self):

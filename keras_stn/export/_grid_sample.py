@@ -81,7 +81,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
         (x, x_divisor), (y, y_divisor) = on_canvas(x, *of_x), on_canvas(y, *of_y)
         axes = [(x + tf.zeros_like(y), x_divisor), (y + tf.zeros_like(x), y_divisor)]
     elif isinstance(width, int) and width == height:  # both in one go: half as many nodes
-        axes = [on_canvas(tf.stack([x, y], axis=-1), *of_x)]  # (batch, h, w, 2)
+        axes = [on_canvas(tf.transpose(points.stacked, (1, 2, 3, 0)), *of_x)]  # (batch, h, w, 2)
     else:  # one by one: broadcasting two sizes over the last axis takes 15 times as long
         axes = [on_canvas(x, *of_x), on_canvas(y, *of_y)]  # (batch, h, w) each
 
