@@ -38,8 +38,10 @@ class Points:
 
     @property
     def stacked(self) -> Tensor:
-        """The axes as one tensor, (ndim, batch, [d,] h, w), where they have that shape."""
-        return tf.stack(self.axes)
+        """The axes as one tensor, (ndim, batch, [d,] h, w)."""
+        whole = functools.reduce(tf.add, map(tf.zeros_like, self.axes))
+        same = all(axis.shape == whole.shape for axis in self.axes)
+        return tf.stack(self.axes if same else [axis + whole for axis in self.axes])
 
     @property
     def batches(self) -> set[int | None]:

@@ -77,7 +77,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     (height, width), (canvas_height, canvas_width) = size, grids.image_size(canvas.images)
     of_x, of_y = (width, canvas_width), (height, canvas_height)
     x, y = points.axes
-    if points.separable:
+    if x.shape != y.shape:  # less to compute before they are broadcast
         (x, x_divisor), (y, y_divisor) = on_canvas(x, *of_x), on_canvas(y, *of_y)
         axes = [(x + tf.zeros_like(y), x_divisor), (y + tf.zeros_like(x), y_divisor)]
     elif isinstance(width, int) and width == height:  # both in one go: half as many nodes

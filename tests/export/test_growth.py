@@ -1,12 +1,13 @@
 """Growth: what users write goes into every format, and bends grow with the sides of an image alone."""
 
+import keras
 import numpy as np
 import pytest
 import users_kernel
 from common import EXPORTERS, FILLS, difference, inputs, lite, warp
 from users_family import Bulge
 
-from keras_stn import export
+from keras_stn import export, transforms
 from keras_stn.sampler import KERNELS
 
 
@@ -28,6 +29,23 @@ def test_a_users_kernel_gives_the_same_numbers_in_every_format(format, fill, tmp
 def test_a_users_family_gives_the_same_numbers_in_every_format(format, interpolation, tmp_path):
     model = warp(Bulge(), (6, 7), interpolation=interpolation)
     report = EXPORTERS[format](model, tmp_path / "model")
+    assert report.max_error <= 5e-6
+
+
+class Shear(transforms.Transform):
+    """Moves x by y, and leaves y as it is: one axis of its points is whole, and the other is not."""
+
+    num_params = 1
+    identity_params = (0.0,)
+
+    def map(self, params, x, y):
+        return x + keras.ops.expand_dims(params, -1) * y, y
+
+
+@pytest.mark.parametrize("size", [(6, 7), (8, 8)])
+@pytest.mark.parametrize("format", EXPORTERS)
+def test_a_family_that_leaves_an_axis_alone_goes_into_every_format(format, size, tmp_path):
+    report = EXPORTERS[format](warp(Shear(), size), tmp_path / "model")
     assert report.max_error <= 5e-6
 
 
