@@ -108,7 +108,7 @@ def _read(images, taps, sampling, again=False) -> Iterator[tuple[Tensor, tuple[T
     """The pixels (batch, [d,] h, w, channels) of each combination of taps, and the taps, x last.
 
     `again`: by another way, in which XLA does not see that it has read these pixels before. It would
-    keep them all from the forward pass: 12 ms instead of 8 in a step at 8x224x224x3.
+    keep them all from the forward pass: 8.5 ms instead of 2.9 in a step to params at 16x56x56x64.
     """
     batch, *sizes = shape_of(images)[: len(taps) + 1]
     dtype = accumulator(images.dtype)
