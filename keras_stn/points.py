@@ -79,10 +79,19 @@ class Points:
             if dimension != self.ndim - number
         )
 
+    def tiled(self, batch: Any) -> "Points":
+        """The points of one map as those of so many."""
+        return self.each(lambda axis: repeated(axis, batch))
+
     def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
         """`function` of every coordinate."""
         axes = tuple(map(function, self.axes))
         return Points(axes, None if self.whole is None else tuple(map(function, self.whole)))
+
+
+def repeated(tensor: Tensor, batch: Any) -> Tensor:
+    """A tensor with a batch of 1 as one of so many."""
+    return tf.tile(tensor, (batch, *[1] * (tensor.shape.rank - 1)))
 
 
 def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -100,15 +109,21 @@ class Deferred(Points):
         make: A function of `tensors` to the axes: one object for what is alike, as caches compare it.
         tensors: What is trained: theta.
         shape: (batch, [d,] h, w), all but the batch static.
-        stack: Makes `stacked`, of the same bits.
+        stack: A function of `tensors` to `stacked`, of the same bits.
     """
 
     def __init__(self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable):
         vars(self).update(_recipe=(make, tensors), shape=shape, _stack=stack, whole=None)  # frozen
 
+    def tiled(self, batch: Any) -> "Points":  # before what is large is made
+        make, tensors = self.recipe
+        tensors = tuple(repeated(tensor, batch) for tensor in tensors)
+        shape = tf.TensorShape([tensors[0].shape[0], *self.shape[1:]])
+        return Deferred(make, tensors, shape, vars(self)["_stack"])
+
     @functools.cached_property
     def stacked(self) -> Tensor:
-        return vars(self)["_stack"]()
+        return vars(self)["_stack"](*self.recipe[1])
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:

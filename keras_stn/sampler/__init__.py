@@ -24,7 +24,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_stn.grids import shape_of
-from keras_stn.points import Points
+from keras_stn.points import Points, repeated
 from keras_stn.sampler import interpreter, plan
 from keras_stn.sampler.borders import BORDERS
 from keras_stn.sampler.kernels import KERNELS
@@ -101,13 +101,9 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     if batch != images.shape[0]:
         if images.shape[0] == 1:
             return _of_one_image(images, points, sampling)
-        if batch == 1:  # before what is large is made of it
-            points = points.each(lambda axis: _repeated(axis, shape_of(images)[0]))
+        if batch == 1:
+            points = points.tiled(shape_of(images)[0])
     return _reader.get()(images, points, sampling)
-
-
-def _repeated(axis: Tensor, batch: Any) -> Tensor:
-    return tf.tile(axis, (batch, *[1] * (axis.shape.rank - 1)))
 
 
 def _of_one_batch(points: Points) -> Points:
@@ -115,7 +111,7 @@ def _of_one_batch(points: Points) -> Points:
     if len({batch == 1 for batch in points.batches}) == 1:
         return points
     batch = next(shape_of(axis)[0] for axis in points.axes if axis.shape[0] != 1)
-    return points.each(lambda axis: _repeated(axis, batch) if axis.shape[0] == 1 else axis)
+    return points.each(lambda axis: repeated(axis, batch) if axis.shape[0] == 1 else axis)
 
 
 def _of_one_image(image: Tensor, points: Points, sampling: Sampling) -> Tensor:
