@@ -84,7 +84,7 @@ def measure(shape: Shape, task: str = FORWARD, seconds: float = 2.0) -> list[Row
 
 
 def _milliseconds(run: Callable, *passes: int) -> float:
-    """Of a run after a pause and a run that does not count: caches are as in a loop of its own."""
+    """Of one run, after a pause and an untimed run, which fills the caches again."""
     time.sleep(_PAUSE)
     run(*passes)
     start = time.perf_counter()

@@ -28,7 +28,7 @@ def test_the_table_has_them_in_layers_and_functions():
 @pytest.mark.parametrize("scale", [2, 3])
 def test_a_kernel_enlarges_as_another_library_does(scale):
     """PyTorch's antialiased bicubic is this kernel, where it enlarges; it leaves taps outside out."""
-    import torch
+    torch = pytest.importorskip("torch", reason="PyTorch is an oracle only; CI installs it")
 
     images = np.random.default_rng(0).random((2, 9, 7, 3))
     size = 9 * scale, 7 * scale
