@@ -97,8 +97,8 @@ def export_tflite(
     Raises:
         ValueError: if the model cannot be written with builtin ops (such as a model of half precision, a
             recurrent layer with any batch size or, for `target="gpu"`, groups of channels not in fours),
-            the file would differ from Keras by more than is allowed, or an argument is none of the above.
-            No file is written then.
+            the file would differ from Keras by more than is allowed, or an argument is none of these. No
+            file is written then.
         ImportError: if ai-edge-litert (or, for "float16" and "int8", ai-edge-quantizer) is missing. The
             extra `export` brings both.
 
