@@ -24,6 +24,7 @@ class Affine(MatrixTransform):
 
     num_params = 6
     identity_params = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    param_names = ("xx", "xy", "x", "yx", "yy", "y")
 
     def theta(self, params):
         return tf.reshape(params, (-1, 2, 3))

@@ -27,6 +27,7 @@ class Attention(MatrixTransform):
     axis_aligned = True
     num_params = 3
     identity_params = (1.0, 0.0, 0.0)
+    param_names = ("scale", "x", "y")
 
     def theta(self, params):
         scale, x, y = tf.split(params, 3, axis=1)

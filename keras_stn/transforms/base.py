@@ -107,6 +107,13 @@ class Transform:
         """The params of the inverse map. Both (batch, num_params)."""
         raise _checks.missing(f"{type(self).__name__} does not define the inverse of a map.")
 
+    def unbounded(self, params: Tensor) -> tuple["Transform", Tensor]:
+        """The same maps in a family that holds their inverses: (family, params).
+
+        That is this family, but for one whose params have ranges.
+        """
+        return self, params
+
     # --- What all families have
 
     def transform_points(self, params: Tensor, points: Tensor) -> Tensor:

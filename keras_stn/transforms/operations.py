@@ -22,6 +22,8 @@ TENSORS = {
     "grid": ("params",),
     "pixel_matrix": ("params",),
     "from_pixel_matrix": ("matrix",),
+    "constrain": ("params",),
+    "unconstrain": ("inner_params",),
 }
 
 # The shapes of those that go with others.
@@ -127,7 +129,7 @@ def _tensor(family: Any, name: str, value: Any) -> Tensor:
     elif name == "matrix":
         _checks.pixel_matrix(name, tensor)
     else:
-        shape, names = params_shape(family)
+        shape, names = params_shape(family.transform if name == "inner_params" else family)
         _checks.shape(name, tensor, shape, names)
     _checks.floating(name, tensor.dtype)
     return tensor

@@ -30,6 +30,7 @@ class Rotation(ScaledAxes):
 
     num_params = 1
     identity_params = (0.0,)
+    param_names = ("angle",)
 
     def theta(self, params):
         angle = tf.convert_to_tensor(params)

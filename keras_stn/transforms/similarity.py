@@ -32,6 +32,7 @@ class Similarity(ScaledAxes):
 
     num_params = 4
     identity_params = (1.0, 0.0, 0.0, 0.0)
+    param_names = ("scale", "angle", "x", "y")
 
     def theta(self, params):
         scale, angle, x, y = tf.split(params, 4, axis=1)

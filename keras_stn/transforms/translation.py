@@ -24,6 +24,7 @@ class Translation(MatrixTransform):
     axis_aligned = True
     num_params = 2
     identity_params = (0.0, 0.0)
+    param_names = ("x", "y")
 
     def theta(self, params):
         x, y = tf.split(params, 2, axis=1)

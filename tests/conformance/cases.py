@@ -158,6 +158,12 @@ def params(transform) -> np.ndarray:
 FAMILIES = {
     **{name: (f"transforms.{family.__name__}", family) for name, family in transforms.FAMILIES.items()},
     "rotation-of-oblongs": ("transforms.Rotation", lambda: transforms.Rotation(aspect_ratio=5 / 7)),
+    "bounded": (
+        "transforms.Bounded",
+        lambda: transforms.Bounded(
+            "similarity", fixed={"x": 0.05}, max_rotation=0.2, scale_range=(0.9, 1.3)
+        ),
+    ),
     "users-points": ("transforms.Transform", lambda: Bulge(power=3)),
     "users-matrix": ("transforms.MatrixTransform", Scroll),
 }
@@ -402,6 +408,11 @@ def _methods(name, public, make):
     points = _uniform(2, 11, 2)
     yield case("grid", lambda p: family.grid(p, (4, 9), align_corners=True), one)
     yield case("transform_points", family.transform_points, one, points)
+    if isinstance(family, transforms.Bounded):
+        yield case("constrain", family.constrain, one)
+        yield case("unconstrain", family.unconstrain, np.array(family.constrain(one)))
+        yield case("compose", family.compose, one, two)
+        yield case("inverse", family.inverse, one)
     if isinstance(family, transforms.MatrixTransform):
         theta, matrix = (
             np.array(method(one))
