@@ -261,9 +261,9 @@ def test_a_family_of_no_matrices_says_so():
 
 @pytest.mark.parametrize("name", transforms.FAMILIES)
 def test_every_family_names_its_params(name):
-    family = transforms.FAMILIES[name]
+    family = transforms.get(name)
     assert len(set(family.param_names)) == len(family.param_names)
-    assert len(family.param_names) in (0, transforms.get(name).num_params)
+    assert len(family.param_names) in (0, family.num_params)
 
 
 # --- Configs, models, arguments --------------------------------------------------------------------

@@ -37,3 +37,10 @@ class Attention(MatrixTransform):
     def from_theta(self, theta):
         scale, _, x, _, _, y = matrix_entries(theta)
         return tf.concat([scale, x, y], axis=1)
+
+    def covering(self, theta):
+        x, _, _, _, y, _ = matrix_entries(theta)
+        _, _, offset = tf.split(theta, 3, axis=2)
+        scale = tf.expand_dims(tf.maximum(tf.abs(x), tf.abs(y)), -1)
+        eye = tf.eye(2, batch_shape=tf.shape(scale)[:1], dtype=scale.dtype)
+        return tf.concat([scale * eye, offset], axis=2)

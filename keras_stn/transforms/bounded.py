@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, grids
 from keras_stn.transforms import bounds
+from keras_stn.transforms import boxes as boxes_of
 from keras_stn.transforms.base import Transform
 from keras_stn.transforms.lookup import get
 
@@ -84,7 +85,7 @@ class Bounded(Transform):
         self.param_names = tuple(name for name in names if name not in self.fixed)
         self.num_params = len(self.param_names)
         self.identity_params = (0.0,) * self.num_params
-        self.ndim, self.params_ndim = family.ndim, family.params_ndim
+        self.ndim, self.params_ndim, self.straight = family.ndim, family.params_ndim, family.straight
         identity = dict(zip(names, family.identity_params, strict=True))
         self._squash = bounds.Squash(
             tuple(identity[name] for name in self.param_names),
@@ -125,6 +126,16 @@ class Bounded(Transform):
 
     def inverse(self, params):
         return self.unconstrain(self.transform.inverse(self.constrain(params)))
+
+    def from_boxes(self, boxes, *args, **kwargs):
+        return self._crops(self.transform.from_boxes(boxes, *args, **kwargs))
+
+    def from_rotated_boxes(self, boxes, *args, **kwargs):
+        return self._crops(self.transform.from_rotated_boxes(boxes, *args, **kwargs))
+
+    def _crops(self, inner_params):
+        flat = tf.reshape(inner_params, (-1, self.transform.num_params))
+        return boxes_of.in_lead_of(inner_params, self.unconstrain(flat))
 
     # --- Of a family of matrices
 

@@ -142,7 +142,7 @@ def _those(argument: str, family: Transform, fits: Callable[[str], bool]) -> lis
     names = [name for name in names_of(family) if fits(name)]
     if names:
         return names
-    others = [cls.__name__ for cls in FAMILIES.values() if any(map(fits, cls.param_names))]
+    others = [cls.__name__ for cls in FAMILIES.values() if any(map(fits, cls().param_names))]
     raise _checks.error(
         f"{argument} must be left out for {type(family).__name__}, whose params are {names_of(family)}: "
         f"fixed and ranges take these. {argument} is for {', '.join(others)}."

@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, grids
+from keras_stn.points import repeated
+from keras_stn.transforms import boxes
 
 Tensor = Any
 
@@ -24,25 +26,37 @@ TENSORS = {
     "from_pixel_matrix": ("matrix",),
     "constrain": ("params",),
     "unconstrain": ("inner_params",),
+    "transform_boxes": ("params", "boxes"),
+    "transform_rotated_boxes": ("params", "boxes"),
+    "from_boxes": ("boxes",),
+    "from_rotated_boxes": ("boxes",),
 }
 
 # The shapes of those that go with others.
-_EXPECTED = {"points": "(batch of params, n, 2)", "inner": "(batch of outer, num_params)"}
+_EXPECTED = {
+    "points": "(batch of params, n, 2)",
+    "boxes": "(batch of params, n, 4 or 5)",
+    "inner": "(batch of outer, num_params)",
+}
+
+# What may be whole numbers.
+_REAL = {"points", "boxes"}
 
 
-def output_size(value: Any) -> tuple[Any, Any]:
+def _size(argument: str, value: Any) -> tuple[Any, Any]:
     """`value` if it is (height, width): integers, or scalar tensors inside of graphs."""
     if isinstance(value, (list, tuple)) and len(value) == 2 and any(map(tf.is_tensor, value)):
         return value[0], value[1]
-    return _checks.size("output_size", value)
+    return _checks.size(argument, value)
 
 
 # How the other arguments are checked, by name; those that only a user's method has are not.
 _CHECKS: dict[str, Callable] = {
-    "output_size": output_size,
-    "source_size": functools.partial(_checks.size, "source_size"),
+    "output_size": functools.partial(_size, "output_size"),
+    "source_size": functools.partial(_size, "source_size"),
     "align_corners": functools.partial(_checks.boolean, "align_corners"),
     "target_to_source": functools.partial(_checks.boolean, "target_to_source"),
+    "bounding_box_format": boxes.checked_format,
 }
 
 
@@ -104,34 +118,35 @@ def _tensors(family: Any, names: tuple[str, ...], values: list[Any]) -> list[Ten
     _checks.batch(names[1], second, _EXPECTED[names[1]], names[0], first)
     if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
         return tensors
-    if tf.as_dtype(second.dtype) != tf.as_dtype(first.dtype):
-        second = tf.cast(second, first.dtype)
+    # Half precision has no pixel of 400.5.
+    dtype = grids.coordinate_dtype(first.dtype) if names[1] == "boxes" else first.dtype
+    first, second = tf.cast(first, dtype), tf.cast(second, dtype)
     if names[1] != "points":  # which are many, and whose batch of 1 every family takes
         second = _repeated(second, like=first)
     return [_repeated(first, like=second), second]
 
 
-def _repeated(params: Tensor, like: Tensor) -> Tensor:
-    """`params` with one row for each of the batch of `like`, where they are one row for all."""
-    if params.shape[0] != 1 or like.shape[0] == 1:
-        return params
-    return tf.tile(params, (tf.shape(like)[0], 1))
+def _repeated(tensor: Tensor, like: Tensor) -> Tensor:
+    """`tensor` with one row for each of the batch of `like`, where it has one row for all."""
+    if tensor.shape[0] != 1 or like.shape[0] == 1:
+        return tensor
+    return repeated(tensor, tf.shape(like)[0])
 
 
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
     tensor = _checks.tensor(name, value)
     if name == "points":
         _checks.shape(name, tensor, (None, None, family.ndim), f"(batch, n, {family.ndim})")
-        _checks.real(name, tensor.dtype)
-        return tensor
-    if name == "theta":
+    elif name == "boxes":
+        boxes.check(tensor)
+    elif name == "theta":
         _checks.shape(name, tensor, (None, 2, 3), "(batch, 2, 3)")
     elif name == "matrix":
         _checks.pixel_matrix(name, tensor)
     else:
         shape, names = params_shape(family.transform if name == "inner_params" else family)
         _checks.shape(name, tensor, shape, names)
-    _checks.floating(name, tensor.dtype)
+    (_checks.real if name in _REAL else _checks.floating)(name, tensor.dtype)
     return tensor
 
 

@@ -43,3 +43,9 @@ class Similarity(ScaledAxes):
         cos, _, x, sin, _, y = matrix_entries(theta)
         sin = sin * (1 / self.aspect_ratio)
         return tf.concat([tf.sqrt(tf.square(cos) + tf.square(sin)), tf.atan2(sin, cos), x, y], axis=1)
+
+    def covering(self, theta):
+        a, b, x, c, d, y = matrix_entries(theta)
+        c, b = c * (1 / self.aspect_ratio), b * self.aspect_ratio
+        sides = tf.sqrt(tf.square(a) + tf.square(c)), tf.sqrt(tf.square(b) + tf.square(d))
+        return self.turn(tf.atan2(c, a), tf.maximum(*sides), x, y)

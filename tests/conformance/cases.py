@@ -408,6 +408,15 @@ def _methods(name, public, make):
     points = _uniform(2, 11, 2)
     yield case("grid", lambda p: family.grid(p, (4, 9), align_corners=True), one)
     yield case("transform_points", family.transform_points, one, points)
+    sizes = (7, 5), (4, 9)
+    boxes, rotated = _uniform(2, 3, 4, around=2, within=2), _uniform(2, 3, 5, around=2, within=2)
+    yield case("transform_boxes", lambda p, b: family.transform_boxes(p, b, "xywh", *sizes), one, boxes)
+    yield case(
+        "transform_rotated_boxes",
+        lambda p, b: family.transform_rotated_boxes(p, b, *sizes),
+        one,
+        rotated,
+    )
     if isinstance(family, transforms.Bounded):
         yield case("constrain", family.constrain, one)
         yield case("unconstrain", family.unconstrain, np.array(family.constrain(one)))
@@ -419,6 +428,10 @@ def _methods(name, public, make):
             for method in (family.theta, lambda p: family.pixel_matrix(p, (7, 5), (4, 9)))
         )
         yield case("theta", family.theta, one)
+        if name in ("affine", "attention", "similarity", "translation"):
+            yield case("from_boxes", lambda b: family.from_boxes(b, "xywh", *sizes), boxes)
+        if name == "affine":
+            yield case("from_rotated_boxes", lambda b: family.from_rotated_boxes(b, *sizes), rotated)
         yield case("from_theta", family.from_theta, theta)
         yield case("compose", family.compose, one, two)
         yield case("inverse", family.inverse, one)
