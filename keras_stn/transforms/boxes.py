@@ -96,32 +96,43 @@ def sizes(
 def to_edges(boxes: Tensor, bounding_box_format: str, size: Size) -> list[Tensor]:
     """[left, top, right, bottom] in pixels, each (..., 1)."""
     to, _ = _FORMATS[bounding_box_format.removeprefix("rel_")]
-    return _scaled(to(*tf.split(boxes, 4, axis=-1)), bounding_box_format, size, tf.multiply)
+    return _scaled(to(*tf.split(boxes, 4, axis=-1)), bounding_box_format, size)
 
 
 def from_edges(edges: list[Tensor], bounding_box_format: str, size: Size) -> Tensor:
     """`to_edges` undone."""
     _, back = _FORMATS[bounding_box_format.removeprefix("rel_")]
-    return tf.concat(back(*_scaled(edges, bounding_box_format, size, tf.divide)), axis=-1)
+    height, width = (1 / _number(number, edges[0].dtype) for number in size)
+    return tf.concat(back(*_scaled(edges, bounding_box_format, (height, width))), axis=-1)
 
 
-def _scaled(edges, bounding_box_format, size, operation):
-    if not bounding_box_format.startswith("rel_") or size is _UNIT:
+def _scaled(edges, bounding_box_format, factors):
+    if not bounding_box_format.startswith("rel_"):
         return list(edges)
-    height, width = (tf.cast(number, edges[0].dtype) for number in size)
-    return [operation(edge, number) for edge, number in zip(edges, (width, height) * 2, strict=True)]
+    height, width = (_number(factor, edges[0].dtype) for factor in factors)
+    pairs = zip(edges, (width, height) * 2, strict=True)
+    return [grids.rounded(edge * factor) for edge, factor in pairs]
+
+
+# Below, tensors meet each number once, and are divided by none: TensorFlow's graph optimiser would put
+# two numbers together and make products of divisions, with other bits than an eager call. The maximum
+# in `rounded` stands between two of them.
+
+
+def _number(size: Any, dtype: tf.DType) -> Any:
+    return tf.cast(size, dtype) if tf.is_tensor(size) else float(size)
 
 
 def normalised(pixel: Tensor, size: Any, align_corners: bool) -> Tensor:
     """A coordinate that counts pixels from the outer edge as a normalised one."""
-    number = tf.cast(size, pixel.dtype)
-    return (2 * pixel - number) / grids.divisor(size, align_corners, pixel.dtype)
+    scale = 2 / grids.divisor(size, align_corners, pixel.dtype)
+    return grids.rounded(pixel * scale) - _number(size, pixel.dtype) * scale / 2
 
 
 def pixels(coordinate: Tensor, size: Any, align_corners: bool) -> Tensor:
     """`normalised` undone."""
-    span = grids.span(size, align_corners, coordinate.dtype)
-    return (coordinate * span + tf.cast(size, coordinate.dtype)) / 2
+    scale = grids.span(size, align_corners, coordinate.dtype) / 2
+    return grids.rounded(grids.rounded(coordinate * scale) + _number(size, coordinate.dtype) / 2)
 
 
 # --- Outlines that move ----------------------------------------------------------------------------
@@ -158,7 +169,11 @@ def hull(edges: list[Tensor], move: Callable, straight: bool) -> list[Tensor]:
     """The edges, each (batch, n, 1), of what stands upright around a box that has moved."""
     left, top, right, bottom = edges
     across, down = tf.split(tf.constant(outline(straight).T, left.dtype), 2)  # (1, m) each
-    x, y = move(left * (1 - across) + right * across, top * (1 - down) + bottom * down)
+    x, y = (
+        grids.rounded(start * (1 - part)) + end * part
+        for start, end, part in ((left, right, across), (top, bottom, down))
+    )
+    x, y = move(grids.rounded(x), grids.rounded(y))
     return [
         reduce(axis, axis=-1, keepdims=True)
         for reduce in (tf.reduce_min, tf.reduce_max)
@@ -173,8 +188,8 @@ def rotated_hull(boxes: Tensor, move: Callable, straight: bool) -> Tensor:
     # The two ends of the axis through the middle come after the outline.
     around = np.concatenate([outline(straight) - 0.5, [[-0.5, 0.0], [0.5, 0.0]]])
     across, down = tf.split(tf.constant(around.T, boxes.dtype), 2)
-    across, down = across * width, down * height
-    x, y = move(x + across * cos - down * sin, y + across * sin + down * cos)
+    across, down = grids.rounded(across * width), grids.rounded(down * height)
+    x, y = move(*_turned(x, y, across, down, cos, sin))
     count = len(around) - 2
     (x, *x_axis), (y, *y_axis) = (tf.split(axis, [count, 1, 1], axis=-1) for axis in (x, y))
     angle = tf.atan2(y_axis[1] - y_axis[0], x_axis[1] - x_axis[0])
@@ -185,8 +200,15 @@ def rotated_hull(boxes: Tensor, move: Callable, straight: bool) -> Tensor:
     ]
     (first, last), (top, bottom) = ends
     along, down = (first + last) / 2, (top + bottom) / 2
-    parts = along * cos - down * sin, along * sin + down * cos, last - first, bottom - top, angle
-    return tf.concat(parts, axis=-1)
+    x, y = _turned(0.0, 0.0, along, down, cos, sin)
+    return tf.concat([x, y, last - first, bottom - top, angle], axis=-1)
+
+
+def _turned(x, y, across, down, cos, sin):
+    """(x, y) and the turned (across, down) added up."""
+    x = x + (grids.rounded(across * cos) - grids.rounded(down * sin))
+    y = y + (grids.rounded(across * sin) + grids.rounded(down * cos))
+    return grids.rounded(x), grids.rounded(y)
 
 
 def kept_padding(boxes: Tensor, mapped: Tensor) -> Tensor:
@@ -202,8 +224,8 @@ def theta_of_edges(edges: list[Tensor], source: Size, output: Size, align_corner
     """theta (batch, 2, 3) of the map that shows boxes, each edge (batch, 1), from edge to edge."""
     left, top, right, bottom = edges
     zero = tf.zeros_like(left)
-    corner, across, down = (left, top), (right - left, zero), (zero, bottom - top)
-    return _theta(corner, across, down, source, output, align_corners)
+    sides = (right - left, zero), (zero, bottom - top)
+    return _theta((left, top), *sides, source, output, align_corners)
 
 
 def theta_of_rotated(boxes: Tensor, source: Size, output: Size, align_corners: bool) -> Tensor:
@@ -211,24 +233,25 @@ def theta_of_rotated(boxes: Tensor, source: Size, output: Size, align_corners: b
     x, y, width, height, angle = tf.split(boxes, 5, axis=-1)
     cos, sin = tf.cos(angle), tf.sin(angle)
     across, down = (width * cos, width * sin), (-height * sin, height * cos)
-    corner = x - (across[0] + down[0]) / 2, y - (across[1] + down[1]) / 2
+    corner = (
+        middle - grids.rounded(side + other) * 0.5
+        for middle, side, other in zip((x, y), across, down, strict=True)
+    )
     return _theta(corner, across, down, source, output, align_corners)
 
 
 def _theta(corner, across, down, source, output, align_corners):
     """Of a parallelogram in pixels of the source: its first corner, and two sides."""
-    dtype = corner[0].dtype
+    dtype = across[0].dtype
+    # A target of n pixels is from -1 to 1 and, with aligned corners, half a pixel more at both ends: the
+    # side of a box belongs to n pixels, and a step of 2 in normalised coordinates to n - 1.
+    parts = [grids.span(size, align_corners, dtype) / _number(size, dtype) for size in reversed(output)]
     rows = []
-    # The normalised x of a target of n pixels goes from 0 to 1 over it as x (n - 1) / n / 2 + 1 / 2
-    # where its corners are aligned, and as x / 2 + 1 / 2 where they are not.
-    part_x, part_y = (
-        grids.span(size, align_corners, dtype) / tf.cast(size, dtype) for size in reversed(output)
-    )
-    for start, along_x, along_y, size in zip(corner, across, down, reversed(source), strict=True):
-        span = grids.divisor(size, align_corners, dtype)
-        middle = 2 * start + along_x + along_y
-        rows += [along_x * part_x / span, along_y * part_y / span]
-        rows.append((middle - tf.cast(size, dtype)) / span)
+    for start, *sides, size in zip(corner, across, down, reversed(source), strict=True):
+        scale = 1 / grids.divisor(size, align_corners, dtype)
+        rows += [side * (part * scale) for side, part in zip(sides, parts, strict=True)]
+        middle = grids.rounded(grids.rounded(start * 2) + grids.rounded(sides[0] + sides[1]))
+        rows.append(grids.rounded(middle * scale) - _number(size, dtype) * scale)
     return tf.reshape(tf.concat(rows, axis=1), (-1, 2, 3))
 
 
