@@ -253,6 +253,17 @@ def batch(argument: str, tensor: Any, names: str, other_argument: str, other: An
     )
 
 
+def frames(argument: str, tensor: Any, videos: Any) -> int | None:
+    """The number of frames, where there is a map for each: (batch, frames, ...) of both."""
+    ours, theirs = tensor.shape[1], videos.shape[1]
+    if None not in (ours, theirs) and ours != theirs:
+        raise error(
+            f"{argument} must be one for each video, or one for each of its {theirs} frames. "
+            f"Received: {argument}.shape={tuple(tensor.shape)}."
+        )
+    return theirs if ours is None else ours
+
+
 def params(argument: str, tensor: Any, num_params: int) -> None:
     """Raise unless `tensor` may be the params of a transform family."""
     shape(argument, tensor, (None, num_params), f"(batch, {num_params})")

@@ -89,12 +89,21 @@ def grid_sample(
 class GridReading(Reading):
     """A reading whose maps are grids."""
 
-    def _read_shape(self, images, grid):
-        of_grid = "(batch of images, h, w, 2)"
-        _checks.known_rank("grid", grid, of_grid)
-        _checks.shape("grid", grid, (None, None, None, 2), of_grid)
+    maps = "grid"
+
+    def _ndim(self, images, grid):
+        volumes = [len(tensor.shape) > 4 for tensor in (images, grid)]  # but it may be a video
+        return 3 if all(volumes) and grid.shape[-1] == 3 else 2
+
+    def _of_one(self, ndim):
+        axes = ("d", "h", "w")[-ndim:]
+        return (*[None] * ndim, ndim), f"{', '.join(axes)}, {ndim}"
+
+    def _check_dtype(self, grid):
         _checks.floating("grid", grid.dtype)
-        return _checks.batch("grid", grid, of_grid, "images", images), *grid.shape[1:3]
+
+    def _output_size(self, grid, source_size):
+        return tuple(grid.shape[-1 - len(source_size) : -1])
 
     def _points(self, grid, source_size):
         axes = [tf.squeeze(axis, -1) for axis in tf.split(grid, len(source_size), axis=-1)]

@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_stn import _checks, _layout, transforms
+from keras_stn import _checks, transforms
 from keras_stn.ops._reading import ReadImages, Reading, apply
+from keras_stn.transforms.operations import params_of_one
 
 Tensor = Any
 
@@ -102,14 +103,19 @@ class Warping(Reading):
             output_size=None if size is None else _checks.size("output_size", size),
         )
 
-    def _read_shape(self, images, params):
-        of_params = f"(batch of images, {self.transform.num_params})"
-        _checks.known_rank("params", params, of_params)
-        _checks.shape("params", params, (None, self.transform.num_params), of_params)
+    maps = "params"
+
+    def _ndim(self, images, params):
+        return self.transform.ndim
+
+    def _of_one(self, ndim):
+        return params_of_one(self.transform)
+
+    def _check_dtype(self, params):
         _checks.real("params", params.dtype)
-        batch = _checks.batch("params", params, of_params, "images", images)
-        _, *size, _ = _layout.shape_to_channels_last(images.shape, self.data_format)
-        return batch, *(self.output_size or size)
+
+    def _output_size(self, params, source_size):
+        return self.output_size or source_size
 
     def _points(self, params, source_size):
         output_size = self.output_size or source_size

@@ -155,9 +155,7 @@ def _check_batch(images: Tensor, points: Points) -> None:
         "is to go with all must be known to be 1: keras.Input(..., batch_size=1), tensor[:1]"
     )
     if points.shape[0] is None or points.shape[0] != images.shape[0]:
-        _, (first, *_) = points.recipe
-        batch = shape_of(first)[0]
-        tf.debugging.assert_equal(batch, shape_of(images)[0], message)
+        tf.debugging.assert_equal(points.batch, shape_of(images)[0], message)
 
 
 def read_by(plan: Plan, images: Tensor, points: Points, sampling: Sampling) -> Tensor:
