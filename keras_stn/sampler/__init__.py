@@ -115,5 +115,5 @@ def _of_one_batch(points: Points) -> Points:
 
 def _of_one_image(image: Tensor, points: Points, sampling: Sampling) -> Tensor:
     """One image at many poses."""
-    values = _reader.get()(image, points.below(points.batch), sampling)
+    values = _reader.get()(image, points.below(points.batch, batch=1), sampling)
     return tf.reshape(values, (points.batch, *points.output_size, shape_of(image)[-1]))
