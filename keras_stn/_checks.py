@@ -218,6 +218,11 @@ def known_rank(argument: str, tensor: Any, names: str) -> None:
         )
 
 
+def rank(tensor: Any) -> int | None:
+    """How many axes a tensor has, where that is known."""
+    return None if _rank_is_unknown(tensor) else len(tensor.shape)
+
+
 def _rank_is_unknown(tensor: Any) -> bool:
     return getattr(tensor.shape, "rank", 0) is None
 

@@ -50,9 +50,14 @@ class Warp(keras.layers.Layer):
         1 goes with any other, and no image is copied: one image at many poses, one map for many images.
         In a model's input it must be known to be 1, by `keras.Input(..., batch_size=1)`.
 
+        Many maps of each image: params (batch, maps, num_params), and no image is copied. Videos: images
+        (batch, frames, H, W, channels), with params (batch, num_params), one map for all frames, or
+        (batch, frames, num_params), one for each.
+
     Output shape:
         (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
-        as the input. Whole numbers keep their dtype, and so labels keep their values under every policy:
+        as the input. Of many maps it is (batch, maps, h, w, channels), and of videos (batch, frames, h,
+        w, channels). Whole numbers keep their dtype, and so labels keep their values under every policy:
         in floats, half precision would round them. Coordinates and weights are float32 at least,
         whatever the dtype policy.
 
@@ -93,7 +98,8 @@ class Warp(keras.layers.Layer):
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
-        self.input_spec = [keras.layers.InputSpec(ndim=4), keras.layers.InputSpec(ndim=2)]
+        least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps
+        self.input_spec = [keras.layers.InputSpec(min_ndim=n, max_ndim=n + 1) for n in least]
 
     def __call__(self, images: Tensor, params: Tensor = None, **kwargs: Any) -> Tensor:
         """Call the layer on images and params, two arguments or a list of the two."""

@@ -59,7 +59,8 @@ def grid_sample(
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `grid`
         (batch, h, w, 2); any size from 1 up, static or not. A batch of 1 goes with any other, and no
         image is copied: one image at many poses, one grid for many images. In a graph it must be known
-        to be 1.
+        to be 1. Many grids of each image are (batch, grids, h, w, 2), and videos (batch, frames, H, W,
+        channels) take one grid for all frames or one for each, as in `warp`.
 
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), in the dtype of `images`. Weights and sums
@@ -92,8 +93,8 @@ class GridReading(Reading):
     maps = "grid"
 
     def _ndim(self, images, grid):
-        volumes = [len(tensor.shape) > 4 for tensor in (images, grid)]  # but it may be a video
-        return 3 if all(volumes) and grid.shape[-1] == 3 else 2
+        may_be_volumes = [_checks.rank(tensor) in (5, 6) for tensor in (images, grid)]  # or videos
+        return 3 if all(may_be_volumes) and grid.shape[-1] == 3 else 2
 
     def _of_one(self, ndim):
         axes = ("d", "h", "w")[-ndim:]

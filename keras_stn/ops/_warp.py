@@ -56,10 +56,14 @@ def warp(
         num_params). Any size from 1 up, static or not. A batch of 1 goes with any other, and no image is
         copied. In a graph it must be known to be 1.
 
+        Many maps of each image: `params` (batch, maps, num_params), and no image is copied. Videos:
+        `images` (batch, frames, H, W, channels), with `params` (batch, num_params), one map for all
+        frames, or (batch, frames, num_params), one for each.
+
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), with (h, w) = output_size, in the dtype of
-        `images`; integer images, such as label maps, need `interpolation="nearest"`.
-        Coordinates and weights are float32 at least.
+        `images`; maps or frames are the second axis. Integer images, such as label maps, need
+        `interpolation="nearest"`. Coordinates and weights are float32 at least.
 
     Raises:
         ValueError: if an argument is none of the above, a shape does not fit, or integer images are to
