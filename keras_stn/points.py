@@ -111,7 +111,10 @@ def repeated(tensor: Tensor, batch: Any) -> Tensor:
 
 def _below(axis: Tensor, count: Any, batch: int | None, like: Sequence[Tensor]) -> Tensor:
     whole = functools.reduce(tf.add, map(tf.zeros_like, like))
-    axis = axis if axis.shape == whole.shape else axis + whole
+    # A size of 1 that broadcasts is static, so what looks alike is alike. Not even a zero is added to
+    # it: TensorFlow's graph optimiser would regroup the sum, for other roundings.
+    alike = axis.shape.as_list() == whole.shape.as_list()
+    axis = axis if alike else axis + whole
     first, *sizes = _shape_of(axis)[1:]
     return tf.reshape(axis, (-1 if batch is None else batch, count * first, *sizes))
 
