@@ -21,15 +21,16 @@ class Reading:
     """
 
     interpolation: str
-    fill_mode: str
+    fill_mode: Any  # a word, or a tuple of one for each axis
     fill_value: Any  # a number, or a tuple of one for each channel
     align_corners: bool
     data_format: Any  # None is given for Keras' setting
 
     def __post_init__(self) -> None:
-        self._sampling()  # checks the three
+        sampling = self._sampling()  # checks the three
         fill_value = _checks.fill_value(self.fill_value)
         self._set(
+            fill_mode=sampling.fill_mode,
             fill_value=tuple(fill_value) if isinstance(fill_value, list) else fill_value,
             align_corners=_checks.boolean("align_corners", self.align_corners),
             data_format=_layout.data_format(self.data_format),
@@ -54,6 +55,7 @@ class Reading:
         _checks.known_rank("images", images, axes)
         _checks.shape("images", images, (None,) * 4, axes)
         _checks.interpolated(images.dtype, self.interpolation)
+        _checks.fill_mode_fits(self.fill_mode, len(images.shape) - 2)
         shape = self._read_shape(images, maps)
         _, *_, channels = _layout.shape_to_channels_last(images.shape, self.data_format)
         dtype = keras.backend.standardize_dtype(images.dtype)

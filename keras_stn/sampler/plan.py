@@ -79,7 +79,9 @@ def plan_for(images: Shape, output: Shape, sampling: Sampling, gpu: bool = False
     # Not on a GPU, which a single image does not fill.
     looped = compiled and not gpu and (batch or math.inf) > 2 and _points(sizes) >= THRESHOLDS.looped
     # Where the image repeats, two taps that are neighbours may be far apart.
-    adjacent = sampling.kernel.offsets == (0, 1) and not sampling.border.repeat
+    adjacent = sampling.kernel.offsets == (0, 1) and not any(
+        border.repeat for border in sampling.borders
+    )
     few = channels is not None and channels <= THRESHOLDS.blocks
     return Plan(
         compiled=compiled,

@@ -242,6 +242,12 @@ WARPS = [
         for fill_mode in FILL_MODES
     ),
     Case(
+        "Warp-pair-of-fill-modes",
+        ("Warp",),
+        lambda: Warp(output_size=(4, 9), fill_mode=("constant", "wrap"), fill_value=0.5),
+        (IMAGES, params("affine")),
+    ),
+    Case(
         "Warp-output_size-align_corners",
         ("Warp",),
         lambda: Warp("similarity", (3, 8), align_corners=True),
@@ -345,6 +351,12 @@ FUNCTIONS = [
         for interpolation, fill_mode in zip(
             (*INTERPOLATIONS, "bilinear", "nearest"), FILL_MODES, strict=True
         )
+    ),
+    Case(
+        "grid_sample-pair-of-fill-modes",
+        ("ops.grid_sample",),
+        _grid_sample(interpolation="bicubic", fill_mode=("reflect", "nearest")),
+        (IMAGES, GRID),
     ),
     Case(
         "grid_sample-labels", ("ops.grid_sample",), _grid_sample(interpolation="nearest"), (LABELS, GRID)
