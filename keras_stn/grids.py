@@ -23,7 +23,6 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from keras_stn.points import Deferred, Points
@@ -98,7 +97,7 @@ def _number(size: Size, dtype: tf.DType) -> Any:
     return float(size) if isinstance(size, int) else tf.cast(size, dtype)
 
 
-def _divisor(size: Size, align_corners: bool, dtype: tf.DType) -> Any:
+def divisor(size: Size, align_corners: bool, dtype: tf.DType) -> Any:
     """The span, but 1 on an axis of one pixel, whose only step is 0: its centre is then at 0."""
     value = span(size, align_corners, dtype)
     return max(value, 1.0) if isinstance(value, float) else tf.maximum(value, 1)
@@ -118,7 +117,7 @@ def _half_ratio(source: Any, target: Any) -> Any:
 
 def target_axes(output_size: Sequence[Size], align_corners: bool, dtype: tf.DType) -> list[Tensor]:
     """The normalised x (1, [1,] 1, w), y (1, [1,] h, 1)[, z] of the target pixels."""
-    axes = [steps(size, dtype) / _divisor(size, align_corners, dtype) for size in output_size]
+    axes = [steps(size, dtype) / divisor(size, align_corners, dtype) for size in output_size]
     return _broadcasting(axes)
 
 
@@ -265,7 +264,7 @@ def _to_pixel_theta(
     With the factors theta counts pixels from the middle of the image, as the second result, x first,
     does.
     """
-    targets = [_divisor(size, align_corners, dtype) for size in reversed(output_size)]
+    targets = [divisor(size, align_corners, dtype) for size in reversed(output_size)]
     scale, first = [], []  # of the rows of theta: x, y[, z]
     for size in reversed(source_size):
         source = span(size, align_corners, dtype)
@@ -290,46 +289,34 @@ def to_pixels(axes: Sequence[Tensor], source_size: Sequence[Size], align_corners
     return Points(tuple(coordinates))
 
 
+def moved_points(
+    axes: Sequence[Tensor],
+    mapped: Sequence[Tensor],
+    source_size: Sequence[Size],
+    output_size: Sequence[Size],
+    align_corners: bool,
+) -> Points:
+    """The points of `axes`, those of the target, that are `mapped` in normalised coordinates.
+
+    The numbers of `to_pixels`, counted from where the identity reads: that is exact where nothing moves.
+    """
+    dtype = axes[0].dtype
+    scales, firsts = _to_pixel_theta(source_size, output_size, align_corners, dtype)
+    starts = _broadcasting([steps(size, dtype) for size in output_size])
+    ndim, coordinates = len(axes), []
+    scales = tf.split(tf.reshape(scales, (-1,)), ndim * (ndim + 1))
+    for number, (axis, place, start, first) in enumerate(zip(axes, mapped, starts, firsts, strict=True)):
+        of_step, of_place = scales[number * (ndim + 2)], scales[number * (ndim + 1) + ndim]
+        start = rounded(of_step * start) - first
+        coordinates.append(rounded((place - axis) * of_place) + start)
+    return Points(tuple(coordinates))
+
+
 def normalising(size: Size, align_corners: bool, dtype: tf.DType) -> tuple[float, Tensor]:
     """(offset, divisor) with `(pixel + offset) / divisor - 1` normalised.
 
     For those who must do `to_pixels` backwards, and can keep a division a division: a product with the
     reciprocal is off by up to twice as much.
     """
-    divisor = _divisor(size, align_corners, dtype) / 2
-    return 0.0 if align_corners else 0.5, tf.convert_to_tensor(divisor, dtype)
-
-
-def theta_of_pixels(
-    matrix: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
-) -> Tensor:
-    """theta (batch, 2, 3) of a matrix (batch, 2, 3) that maps target pixels to source pixels."""
-    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
-    linear, offset = tf.split(matrix, [2, 1], axis=2)  # (batch, 2, 2), (batch, 2, 1)
-    of_target = tf.reduce_sum(linear * (last_target / source), axis=2, keepdims=True)
-    offset = offset * (2 / source) + of_target - last_source / source
-    return tf.concat([linear * (target / source), offset], axis=2)
-
-
-def pixels_of_theta(
-    theta: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
-) -> Tensor:
-    """`theta_of_pixels` undone."""
-    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
-    linear, offset = tf.split(theta, [2, 1], axis=2)
-    to_pixels = source / target
-    of_target = tf.reduce_sum(linear * (to_pixels * last_target / 2), axis=2, keepdims=True)
-    offset = offset * (source / 2) - of_target + last_source / 2
-    return tf.concat([linear * to_pixels, offset], axis=2)
-
-
-def _spans(source_size, output_size, align_corners):
-    """The span of source (2, 1) and target (2,), and `size - 1` of both: x first, NumPy.
-
-    As numbers, so that tensors meet each constant once: graphs would put two of them together, and
-    divide by none (see `_half_ratio`).
-    """
-    source, target = ((width, height) for height, width in (source_size, output_size))
-    spans = [[_divisor(size, align_corners, tf.float64) for size in sizes] for sizes in (source, target)]
-    columns = np.reshape(spans[0], (2, 1)), np.reshape(source, (2, 1)) - 1.0
-    return columns[0], np.array(spans[1]), columns[1], np.array(target) - 1.0
+    half = divisor(size, align_corners, dtype) / 2
+    return 0.0 if align_corners else 0.5, tf.convert_to_tensor(half, dtype)

@@ -30,6 +30,7 @@ ROOMS = [
     "_saving",
     "points",
     "grids",
+    "pixel_matrices",
     "sampler",
     "transforms",
     "ops",

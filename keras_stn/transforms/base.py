@@ -2,6 +2,7 @@
 
 import abc
 import functools
+import re
 from typing import Any
 
 import keras
@@ -18,7 +19,8 @@ FAMILIES: dict[str, type["Transform"]] = {}
 
 def register(cls: type) -> type:
     """Enter a family of this package in `FAMILIES`, and with Keras, so that saved models find it."""
-    FAMILIES[cls.__name__.lower()] = cls
+    name = re.sub("(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()  # ThinPlateSpline: thin_plate_spline
+    FAMILIES[name] = cls
     return keras.saving.register_keras_serializable(package="keras_stn")(cls)
 
 
@@ -40,9 +42,12 @@ class Transform:
         shows the input at `map(params, x, y)`.
 
     Attributes:
-        num_params: How many numbers steer one map.
+        num_params: How many numbers steer one map; in a field of params, one point of it.
         identity_params: The `num_params` numbers of the identity, a tuple.
-        ndim: How many axes an image has: 2.
+        param_names: A word for each of them, by which `Bounded` knows it; () where none has a name.
+        ndim: How many axes an image has: 2, or 3 for volumes.
+        params_ndim: How many axes params have: 2, (batch, num_params). For a field of params it is
+            `ndim` + 2, (batch, [d,] h, w, num_params).
 
     Example:
         >>> import keras, keras_stn
@@ -62,7 +67,9 @@ class Transform:
 
     num_params: int
     identity_params: tuple[float, ...]
+    param_names: tuple[str, ...] = ()
     ndim = 2
+    params_ndim = 2
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -79,7 +86,8 @@ class Transform:
 
         Returns:
             x and y of the source, which broadcast to (batch, h, w). What hangs on one axis alone can
-            stay (batch, 1, w) or (batch, h, 1): that is less to compute.
+            stay (batch, 1, w) or (batch, h, 1): that is less to compute. Where the very axes come back,
+            as they do at the identity, the image is read at its pixels, without a rounding.
         """
         # Of points in a list no file could be made that does not grow with the area of its images.
         has_points = type(self).transform_points is not Transform.transform_points
@@ -146,8 +154,9 @@ class Transform:
         zero = tf.minimum(tf.abs(params[:, :1]), 0)
         zero = tf.reshape(zero, (-1, *[1] * self.ndim))
         axes = grids.target_axes(output_size, align_corners, params.dtype)
-        mapped = self._mapped(params, [axis + zero for axis in axes])
-        return grids.to_pixels(mapped, source_size, align_corners)
+        axes = [axis + zero for axis in axes]
+        mapped = self._mapped(params, axes)
+        return grids.moved_points(axes, mapped, source_size, output_size, align_corners)
 
     def get_config(self) -> dict:
         return {}

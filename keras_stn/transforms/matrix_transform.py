@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import _checks, grids
+from keras_stn import _checks, grids, pixel_matrices
 from keras_stn.transforms.base import Transform
 from keras_stn.transforms.matrices import check_last_row, inverse_matrix, matrix, matrix_entries
 
@@ -117,7 +117,7 @@ class MatrixTransform(Transform):
         if not target_to_source:
             matrix = inverse_matrix(matrix)
         sizes = source_size, _size_or(source_size, output_size)
-        theta = grids.theta_of_pixels(matrix, *sizes, align_corners)
+        theta = pixel_matrices.theta_of_pixels(matrix, *sizes, align_corners)
         params = self.from_theta(theta)
         self._check_belongs(theta, params)
         return params
@@ -145,7 +145,7 @@ class MatrixTransform(Transform):
         """
         theta = self._checked_theta(params)
         sizes = source_size, _size_or(source_size, output_size)
-        matrix = grids.pixels_of_theta(theta, *sizes, align_corners)
+        matrix = pixel_matrices.pixels_of_theta(theta, *sizes, align_corners)
         return matrix if target_to_source else inverse_matrix(matrix)
 
     def _check_belongs(self, theta, params):

@@ -119,7 +119,7 @@ def _repeated(params: Tensor, like: Tensor) -> Tensor:
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
     tensor = _checks.tensor(name, value)
     if name == "points":
-        _checks.shape(name, tensor, (None, None, 2), "(batch, n, 2)")
+        _checks.shape(name, tensor, (None, None, family.ndim), f"(batch, n, {family.ndim})")
         _checks.real(name, tensor.dtype)
         return tensor
     if name == "theta":
@@ -127,9 +127,17 @@ def _tensor(family: Any, name: str, value: Any) -> Tensor:
     elif name == "matrix":
         _checks.pixel_matrix(name, tensor)
     else:
-        _checks.shape(name, tensor, (None, family.num_params), f"(batch, {family.num_params})")
+        shape, names = params_shape(family)
+        _checks.shape(name, tensor, shape, names)
     _checks.floating(name, tensor.dtype)
     return tensor
+
+
+def params_shape(family: Any) -> tuple[tuple[int | None, ...], str]:
+    """The static shape of the params of a family, and its axes in words."""
+    between = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
+    words = f"({', '.join(('batch', *between))}, {family.num_params})"
+    return (*[None] * (1 + len(between)), family.num_params), words
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
