@@ -95,7 +95,7 @@ class ReadImages(keras.Operation):
         return {**super().get_config(), **vars(self.reading)}
 
 
-def apply(reading: Reading, operation: type[ReadImages], **tensors: Tensor) -> Tensor:
+def apply(reading: Any, operation: type[ReadImages], **tensors: Tensor) -> Tensor:
     """Read by tensors or arrays, or make the operation of symbolic ones."""
     images, maps = (_checks.tensor(*argument) for argument in tensors.items())
     if any(isinstance(tensor, keras.KerasTensor) for tensor in (images, maps)):

@@ -28,20 +28,20 @@ class Tap(NamedTuple):
     slope: Tensor | None = None  # of the weight, by the coordinate
 
 
-def check_size(images: Tensor, sampling: Sampling) -> None:
-    """Raise where a pixel would have no number of its own."""
-    batch, *sizes, _ = images.shape
+def check_size(argument: str, shape: Sequence[int | None], sampling: Sampling) -> None:
+    """Raise where a pixel of images of this shape would have no number of its own."""
+    batch, *sizes, _ = shape
     along = sampling.along(len(sizes))
     repeated = [size for size, axis in zip(reversed(sizes), along, strict=True) if axis.border.repeat]
     if max((size or 0 for size in repeated), default=0) > FAR:
         raise _checks.error(
-            f"images must be at most {int(FAR):,} pixels high and wide for "
-            f"fill_mode={sampling.fill_mode!r}. Received: images.shape={tuple(images.shape)}."
+            f"{argument} must be at most {int(FAR):,} pixels high and wide for "
+            f"fill_mode={sampling.fill_mode!r}. Received: {argument}.shape={tuple(shape)}."
         )
     if math.prod(size or 1 for size in (batch, *sizes)) >= 2**31:
         raise _checks.error(
-            "images must have fewer than 2**31 pixels in a batch. "
-            f"Received: images.shape={tuple(images.shape)}."
+            f"{argument} must have fewer than 2**31 pixels in a batch. "
+            f"Received: {argument}.shape={tuple(shape)}."
         )
 
 

@@ -244,7 +244,7 @@ WARPS = [
     Case(
         "Warp-pair-of-fill-modes",
         ("Warp",),
-        lambda: Warp(output_size=(4, 9), fill_mode=("constant", "wrap"), fill_value=0.5),
+        lambda: Warp(fill_mode=("constant", "wrap"), fill_value=0.5),
         (IMAGES, params("affine")),
     ),
     Case(
