@@ -145,6 +145,7 @@ IMAGES = _uniform(2, 7, 5, 3)
 CHANNELS_FIRST = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
 LABELS = _random.integers(0, 9, (2, 7, 5, 1)).astype("int32")
 GRID = _uniform(2, 4, 6, 2, within=1.4)  # some of it outside the images
+VALUES = _uniform(2, 4, 6, 3)  # for the points of GRID
 THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
 
 
@@ -373,6 +374,22 @@ FUNCTIONS = [
         _grid_sample(data_format="channels_first"),
         (CHANNELS_FIRST, GRID),
         any_size=False,
+    ),
+    Case(
+        "grid_splat-mean",
+        ("ops.grid_splat",),
+        lambda: lambda values, grid: ops.grid_splat(values, grid, (5, 8), normalize=True),
+        (VALUES, GRID),
+    ),
+    Case(
+        "grid_splat-bicubic-pair-of-fill-modes",
+        ("ops.grid_splat",),
+        lambda: (
+            lambda values, grid: ops.grid_splat(
+                values, grid, (5, 8), "bicubic", ("nearest", "wrap"), align_corners=True
+            )
+        ),
+        (VALUES, GRID),
     ),
     _warp("affine"),
     _warp("users-family", transform=Bulge(power=3), users_code=True),
