@@ -43,7 +43,7 @@ class SpatialTransformer(keras.layers.Layer):
         interpolation: `"nearest"` (no gradient reaches the localization network, which then does not
             learn), `"bilinear"` or `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `keras_stn.ops.grid_sample`.
+            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, (of rows, of columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`: give the value of the
             background.
         align_corners: Which points of the corner pixels -1 and 1 are.
@@ -92,7 +92,7 @@ class SpatialTransformer(keras.layers.Layer):
         *,
         glimpses: int | None = None,
         interpolation: str = "bilinear",
-        fill_mode: str = "constant",
+        fill_mode: str | Sequence[str] = "constant",
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,

@@ -37,7 +37,7 @@ class Warp(keras.layers.Layer):
         interpolation: `"nearest"` (ties to even; gives no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `keras_stn.ops.grid_sample`.
+            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, (of rows, of columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
@@ -82,7 +82,7 @@ class Warp(keras.layers.Layer):
         output_size: tuple[int, int] | None = None,
         *,
         interpolation: str = "bilinear",
-        fill_mode: str = "constant",
+        fill_mode: str | Sequence[str] = "constant",
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
@@ -92,9 +92,9 @@ class Warp(keras.layers.Layer):
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
         self.output_size = None if output_size is None else _checks.size("output_size", output_size)
-        Sampling(interpolation, fill_mode, fill_value)  # checks them
+        sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
-        self.fill_mode = fill_mode
+        self.fill_mode = sampling.fill_mode
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)

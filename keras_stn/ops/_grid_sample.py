@@ -17,7 +17,7 @@ def grid_sample(
     images: Tensor,
     grid: Tensor,
     interpolation: str = "bilinear",
-    fill_mode: str = "constant",
+    fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
@@ -48,8 +48,10 @@ def grid_sample(
             - `"reflect"`: `d c b a | a b c d | d c b a`; `reflection` there, align_corners=False.
             - `"mirror"`: `d c b | a b c d | c b a`; `reflection` there, align_corners=True.
             - `"wrap"`: `a b c d | a b c d | a b c d`
+            - one of these for each axis, (of rows, of columns): a panorama goes on from its right edge
+              to its left one, and has an end above and below: `("nearest", "wrap")`.
         fill_value: A number, or one for each channel, that `images` can hold. Only used by
-            `fill_mode="constant"`.
+            `fill_mode="constant"`, be it of one axis.
         align_corners: Which points of the corner pixels -1 and 1 are; the same value as the grid was
             made with.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'

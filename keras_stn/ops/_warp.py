@@ -19,7 +19,7 @@ def warp(
     transform: str | transforms.Transform = "affine",
     output_size: tuple[int, int] | None = None,
     interpolation: str = "bilinear",
-    fill_mode: str = "constant",
+    fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
@@ -45,7 +45,7 @@ def warp(
         interpolation: `"nearest"` (ties to even; no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `grid_sample`.
+            `"wrap"`, as in `grid_sample`; or one for each axis, (of rows, of columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'

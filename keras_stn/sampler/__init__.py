@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from keras_stn.grids import shape_of
 from keras_stn.points import Points, repeated
-from keras_stn.sampler import interpreter, plan
+from keras_stn.sampler import interpreter, plan, xla
 from keras_stn.sampler.borders import BORDERS
 from keras_stn.sampler.kernels import KERNELS
 from keras_stn.sampler.plan import for_gpu
@@ -42,6 +42,7 @@ __all__ = [
     "interpreter",
     "plan",
     "read",
+    "splat",
     "using",
 ]
 
@@ -90,7 +91,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     Returns:
         (batch, [d,] h, w, channels), in the dtype of `images`.
     """
-    check_size(images, sampling)
+    check_size("images", images.shape, sampling)
     if images.dtype == tf.bool:  # which has no products
         return tf.cast(read(tf.cast(images, tf.uint8), points, sampling), tf.bool)
     if images.shape[-1] is None and len(sampling.fill) > 1:  # other images would be broadcast to so many
@@ -103,6 +104,27 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
         if batch == 1:
             points = points.tiled(shape_of(images)[0])
     return _reader.get()(images, points, sampling)
+
+
+def splat(values: Tensor, points: Points, size: tuple[int, ...], sampling: Sampling) -> Tensor:
+    """The adjoint of `read`: images of `size` to which `values` are given at `points`.
+
+    Args:
+        values: (batch, [d,] h, w, channels), floating point.
+        points: Where they go, of as many or, known, for all.
+        size: ([D,] H, W), static.
+        sampling: How images would be read. A fill value takes what goes outside, and is left out.
+
+    Returns:
+        (batch, [D,] H, W, channels), in the dtype of `values`.
+    """
+    check_size("output", (values.shape[0], *size, None), sampling)
+    points = _of_one_batch(points)
+    if points.shape[0] == 1 and values.shape[0] != 1:
+        points = points.tiled(shape_of(values)[0])
+    if _reader.get() is plan.read:
+        return plan.splat(values, points, size, sampling)
+    return xla.splat(values, points.axes, size, sampling)  # in one piece, for files
 
 
 def _of_one_batch(points: Points) -> Points:

@@ -146,6 +146,7 @@ VIDEOS = _uniform(2, 3, 7, 5, 3)
 CHANNELS_FIRST = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
 LABELS = _random.integers(0, 9, (2, 7, 5, 1)).astype("int32")
 GRID = _uniform(2, 4, 6, 2, within=1.4)  # some of it outside the images
+VALUES = _uniform(2, 4, 6, 3)  # for the points of GRID
 THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
 
 
@@ -243,6 +244,12 @@ WARPS = [
             users_code=True,
         )
         for fill_mode in FILL_MODES
+    ),
+    Case(
+        "Warp-pair-of-fill-modes",
+        ("Warp",),
+        lambda: Warp(fill_mode=("constant", "wrap"), fill_value=0.5),
+        (IMAGES, params("affine")),
     ),
     Case(
         "Warp-output_size-align_corners",
@@ -361,6 +368,12 @@ FUNCTIONS = [
         )
     ),
     Case(
+        "grid_sample-pair-of-fill-modes",
+        ("ops.grid_sample",),
+        _grid_sample(interpolation="bicubic", fill_mode=("reflect", "nearest")),
+        (IMAGES, GRID),
+    ),
+    Case(
         "grid_sample-labels", ("ops.grid_sample",), _grid_sample(interpolation="nearest"), (LABELS, GRID)
     ),
     Case(
@@ -375,6 +388,22 @@ FUNCTIONS = [
         _grid_sample(data_format="channels_first"),
         (CHANNELS_FIRST, GRID),
         any_size=False,
+    ),
+    Case(
+        "grid_splat-mean",
+        ("ops.grid_splat",),
+        lambda: lambda values, grid: ops.grid_splat(values, grid, (5, 8), normalize=True),
+        (VALUES, GRID),
+    ),
+    Case(
+        "grid_splat-bicubic-pair-of-fill-modes",
+        ("ops.grid_splat",),
+        lambda: (
+            lambda values, grid: ops.grid_splat(
+                values, grid, (5, 8), "bicubic", ("nearest", "wrap"), align_corners=True
+            )
+        ),
+        (VALUES, GRID),
     ),
     _warp("affine"),
     _warp("many-maps", inputs=(IMAGES, params("affine", 4))),
