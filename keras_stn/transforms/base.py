@@ -3,6 +3,7 @@
 import abc
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -117,6 +118,13 @@ class Transform:
         That is this family, but for one whose params have ranges.
         """
         return self, params
+
+    def tiles(self, count: int) -> Sequence[tuple[float, ...]]:
+        """The params of `count` maps that show the picture between them, in rows, as glimpses start.
+
+        Those of the identity for a family that cannot scale.
+        """
+        return [self.identity_params] * count
 
     # --- What all families have
 

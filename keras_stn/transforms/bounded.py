@@ -108,6 +108,10 @@ class Bounded(Transform):
     def unbounded(self, params):
         return self.transform.unbounded(self.constrain(params))
 
+    def tiles(self, count):
+        tiles = self.unconstrain(np.array(self.transform.tiles(count), "float64"))
+        return [tuple(params) for params in tiles.numpy().tolist()]
+
     def map(self, params, *axes):
         return self.transform.map(self.constrain(params), *axes)
 

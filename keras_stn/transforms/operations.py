@@ -144,17 +144,16 @@ def _tensor(family: Any, name: str, value: Any) -> Tensor:
     elif name == "matrix":
         _checks.pixel_matrix(name, tensor)
     else:
-        shape, names = params_shape(family.transform if name == "inner_params" else family)
-        _checks.shape(name, tensor, shape, names)
+        sizes, names = params_of_one(family.transform if name == "inner_params" else family)
+        _checks.shape(name, tensor, (None, *sizes), f"(batch, {names})")
     (_checks.real if name in _REAL else _checks.floating)(name, tensor.dtype)
     return tensor
 
 
-def params_shape(family: Any) -> tuple[tuple[int | None, ...], str]:
-    """The static shape of the params of a family, and its axes in words."""
-    between = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
-    words = f"({', '.join(('batch', *between))}, {family.num_params})"
-    return (*[None] * (1 + len(between)), family.num_params), words
+def params_of_one(family: Any) -> tuple[tuple[int | None, ...], str]:
+    """The sizes of the params of one map, and their axes in words."""
+    field = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
+    return (*[None] * len(field), family.num_params), ", ".join((*field, str(family.num_params)))
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
