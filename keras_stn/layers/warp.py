@@ -41,6 +41,9 @@ class Warp(keras.layers.Layer):
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        inverse: Whether to read by the inverses of the maps: that puts what another Warp has made back
+            where it was, with the size of that one's images for output_size. The family must define
+            `inverse`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -86,6 +89,7 @@ class Warp(keras.layers.Layer):
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
+        inverse: bool = False,
         **kwargs: Any,
     ):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
@@ -98,6 +102,9 @@ class Warp(keras.layers.Layer):
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
+        self.inverse = _checks.boolean("inverse", inverse)
+        if inverse:
+            self.transform.check_inverse()
         least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps
         self.input_spec = [keras.layers.InputSpec(min_ndim=n, max_ndim=n + 1) for n in least]
 
@@ -120,6 +127,7 @@ class Warp(keras.layers.Layer):
             fill_value=self.fill_value,
             align_corners=self.align_corners,
             data_format=self.data_format,
+            inverse=self.inverse,
         )
 
     def _dtype_of(self, images: Tensor) -> str:
@@ -146,6 +154,7 @@ class Warp(keras.layers.Layer):
             "fill_value": self.fill_value,
             "align_corners": self.align_corners,
             "data_format": self.data_format,
+            "inverse": self.inverse,
         }
 
 

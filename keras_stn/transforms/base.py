@@ -119,6 +119,16 @@ class Transform:
         """
         return self, params
 
+    def check_inverse(self) -> None:
+        """Raise, before any work, where the family does not define `inverse`."""
+        if getattr(type(self).inverse, "__isabstractmethod__", False):
+            self.inverse(None)  # raises
+
+    def inverted(self, params: Tensor) -> tuple["Transform", Tensor]:
+        """The inverses of the maps, exact also where `inverse` has ranges to keep: (family, params)."""
+        family, params = self.unbounded(params)
+        return family, family.inverse(params)
+
     def tiles(self, count: int) -> Sequence[tuple[float, ...]]:
         """The params of `count` maps that show the picture between them, in rows, as glimpses start.
 

@@ -112,6 +112,9 @@ class Bounded(Transform):
         tiles = self.unconstrain(np.array(self.transform.tiles(count), "float64"))
         return [tuple(params) for params in tiles.numpy().tolist()]
 
+    def check_inverse(self):
+        self.transform.check_inverse()
+
     def map(self, params, *axes):
         return self.transform.map(self.constrain(params), *axes)
 

@@ -74,6 +74,10 @@ class MatrixTransform(Transform):
         y_row = d * k + e * p, d * m + e * q, d * n + e * r + f
         return self.from_theta(matrix(*x_row, *y_row))
 
+    def check_inverse(self):
+        if getattr(type(self).from_theta, "__isabstractmethod__", False):
+            self.from_theta(None)  # raises
+
     def inverse(self, params):
         return self.from_theta(inverse_matrix(self._checked_theta(params)))
 

@@ -258,6 +258,12 @@ WARPS = [
         (IMAGES, params("affine")),
     ),
     Case(
+        "Warp-inverse-output_size",
+        ("Warp",),
+        lambda: Warp("similarity", (3, 8), inverse=True),
+        (IMAGES, params("similarity")),
+    ),
+    Case(
         "Warp-output_size-align_corners",
         ("Warp",),
         lambda: Warp("similarity", (3, 8), align_corners=True),
@@ -431,6 +437,18 @@ FUNCTIONS = [
         any_size=False,
         transform="attention",
         data_format="channels_first",
+    ),
+    _warp("inverse", transform="similarity", inverse=True),
+    *(
+        Case(
+            f"valid_mask-{rule}",
+            ("ops.valid_mask",),
+            lambda rule=rule: (
+                lambda images, params: ops.valid_mask(images, params, "similarity", (4, 9), rule=rule)
+            ),
+            (IMAGES, params("similarity")),
+        )
+        for rule in ("center", "taps")
     ),
     Case(
         "affine_grid",
