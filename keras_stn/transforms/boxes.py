@@ -217,6 +217,19 @@ def kept_padding(boxes: Tensor, mapped: Tensor) -> Tensor:
     return tf.where(padding, -tf.ones_like(mapped), mapped)
 
 
+def clipped(boxes: Tensor, bounding_box_format: str, size: Size) -> tuple[Tensor, Tensor]:
+    """Boxes cut to a picture, and which (batch, n) are left, as `clip_to_image_size` of Keras does."""
+    edges = to_edges(boxes, bounding_box_format, size)
+    height, width = (tf.cast(number, boxes.dtype) for number in size)
+    edges = [
+        tf.minimum(tf.maximum(edge, 0), end)
+        for edge, end in zip(edges, (width, height) * 2, strict=True)
+    ]
+    left, top, right, bottom = edges
+    seen = tf.squeeze(tf.logical_and(right > left, bottom > top), -1)
+    return kept_padding(boxes, from_edges(edges, bounding_box_format, size)), seen
+
+
 # --- Crops of boxes --------------------------------------------------------------------------------
 
 
