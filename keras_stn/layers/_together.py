@@ -108,9 +108,9 @@ class Move(keras.Operation):
             family, params = family.inverted(params)
         if self.bounding_box_format is None:
             _checks.shape("points", places, (None, None, 2), "(batch, n, 2)")
-            x_y = tf.split(tf.cast(places, params.dtype), 2, axis=-1)
+            x, y = tf.split(tf.cast(places, params.dtype), 2, axis=-1)
             put = functools.partial(family.transform_points, params)
-            return tf.concat(boxes_of.moved(*x_y, put, sizes[::-1], align_corners), axis=-1)
+            return tf.concat(boxes_of.moved(x, y, put, sizes[::-1], align_corners), axis=-1)
         boxes = family.transform_boxes(params, places, self.bounding_box_format, *sizes, align_corners)
         boxes, seen = boxes_of.clipped(boxes, self.bounding_box_format, sizes[0])
         return boxes if labels is None else (boxes, tf.where(seen, labels, -tf.ones_like(labels)))
