@@ -102,7 +102,8 @@ class Move(keras.Operation):
     def call(self, images, params, places, labels=None):
         warping = self.warping
         _, *size, _ = _layout.shape_to_channels_last(grids.shape_of(images), warping.data_format)
-        sizes, align_corners = (warping.output_size or tuple(size), tuple(size)), warping.align_corners
+        sizes: Any = (warping.output_size or tuple(size), tuple(size))  # of what comes out, and images
+        align_corners = warping.align_corners
         family, params = warping.transform, tf.cast(params, grids.coordinate_dtype(params.dtype))
         if not warping.inverse:  # places go the other way than points are read
             family, params = family.inverted(params)
