@@ -109,25 +109,36 @@ class Deferred(Points):
         make: A function of `tensors` to the axes: one object for what is alike, as caches compare it.
         tensors: What is trained: theta.
         shape: (batch, [d,] h, w), all but the batch static.
-        stack: A function of `tensors` to `stacked`, of the same bits.
+        axes: A function of `tensors` to the same bits, for readers that do not compile.
+        stack: One to `stacked`, where that is what is made.
     """
 
-    def __init__(self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable):
-        vars(self).update(_recipe=(make, tensors), shape=shape, _stack=stack, whole=None)  # frozen
+    def __init__(
+        self,
+        make: Callable,
+        tensors: tuple,
+        shape: tf.TensorShape,
+        axes: Callable | None = None,
+        stack: Callable | None = None,
+    ):
+        forms = {"_recipe": (make, tensors), "_axes": axes, "_stack": stack}
+        vars(self).update(forms, shape=shape, whole=None)  # frozen
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
         tensors = tuple(repeated(tensor, batch) for tensor in tensors)
         shape = tf.TensorShape([tensors[0].shape[0], *self.shape[1:]])
-        return Deferred(make, tensors, shape, vars(self)["_stack"])
+        return Deferred(make, tensors, shape, vars(self)["_axes"], vars(self)["_stack"])
 
     @functools.cached_property
     def stacked(self) -> Tensor:
-        return vars(self)["_stack"](*self.recipe[1])
+        stack = vars(self)["_stack"]
+        return stack(*self.recipe[1]) if stack else Points(self.axes).stacked
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:
-        return tuple(tf.unstack(self.stacked))
+        axes = vars(self)["_axes"]
+        return tuple(axes(*self.recipe[1]) if axes else tf.unstack(self.stacked))
 
     @property
     def recipe(self):
