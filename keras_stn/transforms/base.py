@@ -151,15 +151,13 @@ class Transform:
     ) -> Points:
         """The sampling grid in source pixels, which `keras_stn.Warp` reads images at."""
         static = tuple(source_size), tuple(output_size), align_corners
-        of_params = functools.partial(self._pixels, *static)
+        of_params = functools.partial(self._pixels, False, *static)
         if type(self) not in FAMILIES.values() or not all(map(_is_static, (*source_size, *output_size))):
             return Points(of_params(params))  # nobody knows what users' code can be compiled by
         shape = tf.TensorShape([params.shape[0], *output_size])
         return Deferred(_made_of_params(self, *static), (params,), shape, of_params)
 
-    def _pixels(
-        self, source_size, output_size, align_corners, params, folded=False
-    ) -> tuple[Tensor, ...]:
+    def _pixels(self, folded, source_size, output_size, align_corners, params) -> tuple[Tensor, ...]:
         """The axes of `points`; `folded` where nothing is lost if a compiler folds what is constant."""
         axes = grids.target_axes(output_size, align_corners, params.dtype)
         if not folded:
@@ -214,4 +212,4 @@ def _is_static(size: Any) -> bool:
 @functools.lru_cache(maxsize=256)
 def _made_of_params(family: Transform, *static: Any) -> Callable:
     """A function of params to axes: one object for equal families, which caches know again."""
-    return functools.partial(family._pixels, *static, folded=True)
+    return functools.partial(family._pixels, True, *static)

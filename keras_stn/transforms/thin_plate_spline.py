@@ -70,7 +70,8 @@ class ThinPlateSpline(Transform):
                 tf.reshape(offset, (-1, *ones)),
             )
             bent = radial.combined(tf.reshape(weights, (-1, count, *ones)), bumps)
-            mapped.append(axis + (bent + grids.combination(slopes, (x, y), offset)))
+            bent += grids.combination(slopes, (x, y), offset)
+            mapped.append(axis + grids.rounded(bent))
         return tuple(mapped)
 
     def compose(self, outer, inner):
