@@ -163,7 +163,9 @@ class Transform:
         if not folded:
             # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
             # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added.
-            zero = tf.minimum(tf.abs(tf.reshape(params, (grids.shape_of(params)[0], -1))[:, :1]), 0)
+            # By a comparison, for that of NaN is a zero as well.
+            first = params[(slice(None), *[slice(0, 1)] * (self.params_ndim - 1))]
+            zero = tf.where(tf.abs(first) < 0, first, tf.zeros_like(first))
             zero = tf.reshape(zero, (-1, *[1] * self.ndim))
             axes = [axis + zero for axis in axes]
         mapped = self._mapped(params, axes)
