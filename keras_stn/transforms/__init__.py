@@ -18,6 +18,7 @@ from keras_stn.transforms.base import FAMILIES, Transform
 from keras_stn.transforms.matrix_transform import MatrixTransform
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
+from keras_stn.transforms.thin_plate_spline import ThinPlateSpline
 from keras_stn.transforms.translation import Translation
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "MatrixTransform",
     "Rotation",
     "Similarity",
+    "ThinPlateSpline",
     "Transform",
     "Translation",
     "get",
