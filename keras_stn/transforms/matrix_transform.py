@@ -45,6 +45,7 @@ class MatrixTransform(Transform):
     """
 
     axis_aligned = False
+    theta_shape = (2, 3)
 
     @abc.abstractmethod
     def theta(self, params: Tensor) -> Tensor:
