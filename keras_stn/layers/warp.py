@@ -74,7 +74,7 @@ class Warp(keras.layers.Layer):
     def __init__(
         self,
         transform: str | transforms.Transform = "affine",
-        output_size: tuple[int, int] | None = None,
+        output_size: tuple[int, ...] | None = None,
         *,
         interpolation: str = "bilinear",
         fill_mode: str = "constant",
@@ -86,7 +86,10 @@ class Warp(keras.layers.Layer):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
-        self.output_size = None if output_size is None else _checks.size("output_size", output_size)
+        ndim = self.transform.ndim
+        self.output_size = (
+            None if output_size is None else _checks.size("output_size", output_size, ndim)
+        )
         Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
         self.fill_mode = fill_mode
