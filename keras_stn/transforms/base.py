@@ -134,7 +134,7 @@ class Transform:
         mapped = self._stacked(params, axes)
         return tf.reshape(mapped, (-1, count, self.ndim))
 
-    def grid(self, params: Tensor, output_size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    def grid(self, params: Tensor, output_size: tuple[int, ...], align_corners: bool = False) -> Tensor:
         """The sampling grid of `params`, for `keras_stn.ops.grid_sample`.
 
         Args:
@@ -152,8 +152,8 @@ class Transform:
     def points(
         self,
         params: Tensor,
-        source_size: tuple[int, int],
-        output_size: tuple[int, int],
+        source_size: tuple[int, ...],
+        output_size: tuple[int, ...],
         align_corners: bool = False,
     ) -> Points:
         """The sampling grid in source pixels, which `keras_stn.Warp` reads images at."""
