@@ -45,7 +45,7 @@ class Transform:
         num_params: How many numbers steer one map; in a field of params, one point of it.
         identity_params: The `num_params` numbers of the identity, a tuple.
         has_identity: Whether `identity_params` map every point to itself. A family that changes what the
-            axes mean, as polar coordinates do, has no identity and starts from these params all the same.
+            axes mean, as polar coordinates do, has none and starts from these params all the same.
         param_names: A word for each of them, by which `Bounded` knows it; () where none has a name.
         ndim: How many axes an image has: 2, or 3 for volumes.
         params_ndim: How many axes params have: 2, (batch, num_params). For a field of params it is
