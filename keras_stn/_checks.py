@@ -182,6 +182,13 @@ def aspect_ratios(argument: str, value: Any) -> tuple[float, float]:
     )
 
 
+def finite(argument: str, value: Any) -> float:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if number and math.isfinite(value):
+        return float(value)
+    raise error(f"{argument} must be a finite number. Received: {argument}={value!r}.")
+
+
 def _is_count(value: Any) -> bool:
     """Whether `value` is a positive integer that TensorFlow can hold."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 < int(value) < 2**31

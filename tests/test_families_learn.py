@@ -95,7 +95,10 @@ def main():
     """The table: `PYTHONPATH=tests python -m test_families_learn`."""
     for name, task in TASKS.items():
         without, with_transformer = errors_without_and_with(task)
-        print(f"{name:>22} {without:.4f} {with_transformer:.4f} {with_transformer / without:.2f}", flush=True)
+        print(
+            f"{name:>22} {without:.4f} {with_transformer:.4f} {with_transformer / without:.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ from keras_stn import _checks
 from keras_stn.transforms.affine import Affine
 from keras_stn.transforms.attention import Attention
 from keras_stn.transforms.base import FAMILIES, Transform
+from keras_stn.transforms.lens_distortion import LensDistortion
+from keras_stn.transforms.log_polar import LogPolar
 from keras_stn.transforms.matrix_transform import MatrixTransform
+from keras_stn.transforms.polar import Polar
 from keras_stn.transforms.projective import Projective
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
@@ -26,7 +29,10 @@ __all__ = [
     "FAMILIES",
     "Affine",
     "Attention",
+    "LensDistortion",
+    "LogPolar",
     "MatrixTransform",
+    "Polar",
     "Projective",
     "Rotation",
     "Similarity",

@@ -45,6 +45,8 @@ class Transform:
     Attributes:
         num_params: How many numbers steer one map; in a field of params, one point of it.
         identity_params: The `num_params` numbers of the identity, a tuple.
+        has_identity: Whether `identity_params` map every point to itself. A family that changes what the
+            axes mean, as polar coordinates do, has none and starts from these params all the same.
         param_names: A word for each of them, by which `Bounded` knows it; () where none has a name.
         ndim: How many axes an image has: 2, or 3 for volumes.
         params_ndim: How many axes params have: 2, (batch, num_params). For a field of params it is
@@ -69,6 +71,7 @@ class Transform:
     num_params: int
     identity_params: tuple[float, ...]
     param_names: tuple[str, ...] = ()
+    has_identity = True
     ndim = 2
     params_ndim = 2
 
@@ -101,12 +104,18 @@ class Transform:
 
         All (batch, num_params); a batch of 1 goes with every map.
         """
-        raise _checks.missing(f"{type(self).__name__} does not define the composition of two maps.")
+        raise _checks.missing(
+            f"{type(self).__name__} does not define the composition of two maps; warp twice, or map "
+            "points by transform_points twice."
+        )
 
     @abc.abstractmethod
     def inverse(self, params: Tensor) -> Tensor:
         """The params of the inverse map. Both (batch, num_params)."""
-        raise _checks.missing(f"{type(self).__name__} does not define the inverse of a map.")
+        raise _checks.missing(
+            f"{type(self).__name__} does not define the inverse of a map; transform_points "
+            "goes from the target to the source."
+        )
 
     def tiles(self, count: int) -> Sequence[tuple[float, ...]]:
         """The params of `count` maps that show the picture between them, in rows, as glimpses start.

@@ -48,11 +48,11 @@ class Projective(Transform):
         w = grids.combination((g, h), (x, y), tf.ones_like(g))
         w = choose(w < w.dtype.max, w, 0.0)  # of an infinite one all would come to the middle
         front = w > NEAR
-        # One division for both. Two would overflow in their gradients, end / w / w, sooner.
-        closeness = 1 / choose(front, w, 1.0)
+        # Divisions, for of 1 / w, for both, TensorFlow's graphs make a reciprocal of other bits.
+        w = choose(front, w, 1.0)
         pairs = (rows[:3], rows[3:])
         ends = [grids.combination(slopes, (x, y), offset) for *slopes, offset in pairs]
-        return tuple(choose(front, end * closeness, np.nan) for end in ends)
+        return tuple(choose(front, end / w, np.nan) for end in ends)
 
     def theta(self, params):
         """The matrices (batch, 3, 3)."""
