@@ -90,6 +90,36 @@ def one_of(
     raise error(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
 
 
+def fill_mode(value: Any, allowed: Iterable[str]) -> str | tuple[str, ...]:
+    """A word, or one for each axis, ([of depth,] of rows, of columns); one where all are equal."""
+    allowed = tuple(allowed)
+    if not isinstance(value, (list, tuple)):
+        return one_of("fill_mode", value, allowed, FILL_MODE_SYNONYMS)
+    if len(value) not in _AXES:
+        raise error(
+            f"fill_mode must be one of {allowed}, or one of them for each axis of images. "
+            f"Received: fill_mode={reprlib.repr(value)}."
+        )
+    words = tuple(
+        one_of(f"fill_mode[{number}]", word, allowed, FILL_MODE_SYNONYMS)
+        for number, word in enumerate(value)
+    )
+    return words[0] if len(set(words)) == 1 else words
+
+
+# How the words of a fill_mode stand, by how many axes images have.
+_AXES = {2: "(of rows, of columns)", 3: "(of depth, of rows, of columns)"}
+
+
+def fill_mode_fits(value: str | tuple[str, ...], ndim: int) -> None:
+    """Raise unless images of so many axes can have the fill mode."""
+    if isinstance(value, tuple) and len(value) != ndim:
+        raise error(
+            f"fill_mode must be one word, or one for each axis of these images, {_AXES[ndim]}. "
+            f"Received: fill_mode={value!r}."
+        )
+
+
 def fill_value(value: Any) -> float | list[float]:
     """A finite number, or one finite number per channel; returned in a form that JSON can hold."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
@@ -184,7 +214,7 @@ def size(argument: str, value: Any, *ndims: int) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def rank(argument: str, value: Any) -> int:
+def ndim(argument: str, value: Any) -> int:
     """How many axes an image has: 2, or 3 of a volume."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value in _SIZES:
         return int(value)
@@ -245,6 +275,11 @@ def known_rank(argument: str, tensor: Any, names: str) -> None:
             f"{argument} must have shape {names}: sizes may be unknown, but not their number "
             f"(tensor.set_shape tells it). Received: {argument}.shape={tensor.shape}."
         )
+
+
+def rank(tensor: Any) -> int | None:
+    """How many axes a tensor has, where that is known."""
+    return None if _rank_is_unknown(tensor) else len(tensor.shape)
 
 
 def _rank_is_unknown(tensor: Any) -> bool:

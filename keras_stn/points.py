@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -88,13 +88,15 @@ class Points:
         """The points of one map as those of so many."""
         return self.each(lambda axis: repeated(axis, batch))
 
-    def below(self, count: Any) -> "Points":
+    def below(self, count: Any, batch: int | None = None) -> "Points":
         """The points of `count` maps of each image, which follow each other, below each other as one.
 
         (batch * count, [d,] h, w) as (batch, count * [d or] h, ...): so an image is read at many maps,
-        and not copied.
+        and not copied. `batch`: that of the result, where the caller knows it.
         """
-        return self.each(functools.partial(_below, count=count, like=self.axes))
+        if batch is None and self.shape[0] is not None and isinstance(count, int):
+            batch = self.shape[0] // max(count, 1)
+        return self.each(functools.partial(_below, count=count, batch=batch, like=self.axes))
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
         """`function` of every coordinate."""
@@ -107,13 +109,14 @@ def repeated(tensor: Tensor, batch: Any) -> Tensor:
     return tf.tile(tensor, (batch, *[1] * (tensor.shape.rank - 1)))
 
 
-def _below(axis: Tensor, count: Any, like: tuple[Tensor, ...]) -> Tensor:
+def _below(axis: Tensor, count: Any, batch: int | None, like: Sequence[Tensor]) -> Tensor:
     whole = functools.reduce(tf.add, map(tf.zeros_like, like))
-    axis = axis if axis.shape == whole.shape else axis + whole
+    # A size of 1 that broadcasts is static, so what looks alike is alike. Not even a zero is added to
+    # it: TensorFlow's graph optimiser would regroup the sum, for other roundings.
+    alike = axis.shape.as_list() == whole.shape.as_list()
+    axis = axis if alike else axis + whole
     first, *sizes = _shape_of(axis)[1:]
-    batch = axis.shape[0]
-    known = isinstance(count, int) and batch is not None
-    return tf.reshape(axis, (batch // count if known else -1, count * first, *sizes))
+    return tf.reshape(axis, (-1 if batch is None else batch, count * first, *sizes))
 
 
 def _shape_of(tensor: Tensor) -> list[Any]:
@@ -153,12 +156,13 @@ class Deferred(Points):
         shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
         return Deferred(make, tensors, shape, vars(self)["_stack"], vars(self)["_count"])
 
-    def below(self, count: Any) -> "Points":
-        if not isinstance(count, int):
-            return super().below(count)
+    def below(self, count: Any, batch: int | None = None) -> "Points":
+        if not isinstance(count, int) or not count:
+            return super().below(count, batch)
         make, tensors = self.recipe
-        batch, first, *sizes = self.shape
-        shape = tf.TensorShape([None if batch is None else batch // count, count * first, *sizes])
+        maps, first, *sizes = self.shape
+        batch = None if maps is None else maps // count
+        shape = tf.TensorShape([batch, count * first, *sizes])
         make, stack = _made_below(make, count), _stacked_below(vars(self)["_stack"], count)
         return Deferred(make, tensors, shape, stack, count * vars(self)["_count"])
 
@@ -195,14 +199,14 @@ def _made_below(make: Callable, count: int) -> Callable:
     """`make` with `count` maps below each other: one object for what is alike."""
 
     def below(*tensors):
-        axes = tuple(make(*tensors))
-        return [_below(axis, count, axes) for axis in axes]
+        axes = make(*tensors)
+        return [_below(axis, count, None, axes) for axis in axes]
 
     return below
 
 
 def _stacked_below(stack: Callable, count: int) -> Callable:
     def below(*tensors):
-        return tf.stack([_below(axis, count, (axis,)) for axis in tf.unstack(stack(*tensors))])
+        return tf.stack([_below(axis, count, None, [axis]) for axis in tf.unstack(stack(*tensors))])
 
     return below

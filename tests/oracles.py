@@ -86,7 +86,10 @@ def _kernel(interpolation, t):
 
 
 def extended_sample(images, grid, interpolation, fill_mode, fill_value, align_corners):
-    """Interpolate the image as `numpy.pad` extends it: every mode, on grids that stay within reach."""
+    """Interpolate the image as `numpy.pad` extends it: every mode, on grids that stay within reach.
+
+    `fill_mode` may be a pair, (of rows, of columns): the image is padded axis by axis.
+    """
     batch, *sizes, channels = images.shape
     reach = 4 * max(sizes) + 8
     pad_mode = {"constant": "constant", "nearest": "edge", "reflect": "symmetric"}
@@ -94,8 +97,12 @@ def extended_sample(images, grid, interpolation, fill_mode, fill_value, align_co
     output = np.zeros((*grid.shape[:-1], channels))
     for b, c in np.ndindex(batch, channels):
         value = np.broadcast_to(fill_value, (channels,))[c]
-        kwargs = {"constant_values": value} if fill_mode == "constant" else {}
-        plane = np.pad(images[b, ..., c].astype("float64"), reach, pad_mode[fill_mode], **kwargs)
+        plane = images[b, ..., c].astype("float64")
+        of_axes = [fill_mode] * len(sizes) if isinstance(fill_mode, str) else fill_mode
+        for axis, mode in enumerate(of_axes):
+            kwargs = {"constant_values": value} if mode == "constant" else {}
+            margins = [(reach, reach) if axis == number else (0, 0) for number in range(len(sizes))]
+            plane = np.pad(plane, margins, pad_mode[mode], **kwargs)
         for place in np.ndindex(*grid.shape[1:-1]):
             point = [p + reach for p in _pixels(grid[(b, *place)], sizes, align_corners)]
             if interpolation == "nearest":

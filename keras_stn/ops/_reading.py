@@ -23,15 +23,16 @@ class Reading:
     """
 
     interpolation: str
-    fill_mode: str
+    fill_mode: Any  # a word, or a tuple of one for each axis
     fill_value: Any  # a number, or a tuple of one for each channel
     align_corners: bool
     data_format: Any  # None is given for Keras' setting
 
     def __post_init__(self) -> None:
-        self._sampling()  # checks the three
+        sampling = self._sampling()  # checks the three
         fill_value = _checks.fill_value(self.fill_value)
         self._set(
+            fill_mode=sampling.fill_mode,
             fill_value=tuple(fill_value) if isinstance(fill_value, list) else fill_value,
             align_corners=_checks.boolean("align_corners", self.align_corners),
             data_format=_layout.data_format(self.data_format),
@@ -78,6 +79,7 @@ class Reading:
         frames = [None] * (len(images.shape) == ndim + 3)
         _checks.shape("images", images, (None,) * (ndim + 2 + len(frames)), axes)
         _checks.interpolated(images.dtype, self.interpolation)
+        _checks.fill_mode_fits(self.fill_mode, ndim)
 
         of_one, names = self._of_one(ndim)
         names = f"(batch of images, {names})"
@@ -161,7 +163,7 @@ class ReadImages(keras.Operation):
         return {**super().get_config(), **vars(self.reading)}
 
 
-def apply(reading: Reading, operation: type[ReadImages], **tensors: Tensor) -> Tensor:
+def apply(reading: Any, operation: type[ReadImages], **tensors: Tensor) -> Tensor:
     """Read by tensors or arrays, or make the operation of symbolic ones."""
     images, maps = (_checks.tensor(*argument) for argument in tensors.items())
     if any(isinstance(tensor, keras.KerasTensor) for tensor in (images, maps)):

@@ -19,7 +19,7 @@ def warp(
     transform: str | transforms.Transform = "affine",
     output_size: tuple[int, ...] | None = None,
     interpolation: str = "bilinear",
-    fill_mode: str = "constant",
+    fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
@@ -46,7 +46,7 @@ def warp(
         interpolation: `"nearest"` (ties to even; no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `grid_sample`.
+            `"wrap"`, as in `grid_sample`; or one for each axis, (of rows, of columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
@@ -57,10 +57,14 @@ def warp(
         num_params). Any size from 1 up, static or not. A batch of 1 goes with any other, and no image is
         copied. In a graph it must be known to be 1.
 
+        Many maps of each image: `params` (batch, maps, num_params), and no image is copied. Videos:
+        `images` (batch, frames, H, W, channels), with `params` (batch, num_params), one map for all
+        frames, or (batch, frames, num_params), one for each.
+
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), with (h, w) = output_size, in the dtype of
-        `images`; integer images, such as label maps, need `interpolation="nearest"`.
-        Coordinates and weights are float32 at least.
+        `images`; maps or frames are the second axis. Integer images, such as label maps, need
+        `interpolation="nearest"`. Coordinates and weights are float32 at least.
 
     Raises:
         ValueError: if an argument is none of the above, a shape does not fit, or integer images are to

@@ -3,6 +3,7 @@
 import abc
 import functools
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -106,6 +107,13 @@ class Transform:
     def inverse(self, params: Tensor) -> Tensor:
         """The params of the inverse map. Both (batch, num_params)."""
         raise _checks.missing(f"{type(self).__name__} does not define the inverse of a map.")
+
+    def tiles(self, count: int) -> Sequence[tuple[float, ...]]:
+        """The params of `count` maps that show the picture between them, in rows, as glimpses start.
+
+        Those of the identity for a family that cannot scale.
+        """
+        return [self.identity_params] * count
 
     # --- What all families have
 

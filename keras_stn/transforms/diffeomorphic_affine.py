@@ -58,8 +58,8 @@ class DiffeomorphicAffine(OfAnyRank):
     def from_theta(self, theta):
         raise _checks.missing(
             "DiffeomorphicAffine does not define params of a matrix, nor the composition of two maps: "
-            "not every matrix has a real logarithm. keras_stn.transforms.Affine has both; its params are "
-            "theta(params), row by row."
+            "not every matrix has a real logarithm. keras_stn.transforms.Affine has both, its params "
+            "are theta(params), row by row."
         )
 
     def inverse(self, params):
