@@ -238,7 +238,7 @@ def size(argument: str, value: Any, *ndims: int) -> tuple[int, ...]:
     return tuple(map(int, sizes))
 
 
-def rank(argument: str, value: Any) -> int:
+def ndim(argument: str, value: Any) -> int:
     """How many axes an image has: 2, or 3 of a volume."""
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value in _SIZES:
         return int(value)
