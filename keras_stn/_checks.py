@@ -90,6 +90,36 @@ def one_of(
     raise error(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
 
 
+def fill_mode(value: Any, allowed: Iterable[str]) -> str | tuple[str, ...]:
+    """A word, or one for each axis, ([of depth,] of rows, of columns); one where all are equal."""
+    allowed = tuple(allowed)
+    if not isinstance(value, (list, tuple)):
+        return one_of("fill_mode", value, allowed, FILL_MODE_SYNONYMS)
+    if len(value) not in _AXES:
+        raise error(
+            f"fill_mode must be one of {allowed}, or one of them for each axis of images. "
+            f"Received: fill_mode={reprlib.repr(value)}."
+        )
+    words = tuple(
+        one_of(f"fill_mode[{number}]", word, allowed, FILL_MODE_SYNONYMS)
+        for number, word in enumerate(value)
+    )
+    return words[0] if len(set(words)) == 1 else words
+
+
+# How the words of a fill_mode stand, by how many axes images have.
+_AXES = {2: "(of rows, of columns)", 3: "(of depth, of rows, of columns)"}
+
+
+def fill_mode_fits(value: str | tuple[str, ...], ndim: int) -> None:
+    """Raise unless images of so many axes can have the fill mode."""
+    if isinstance(value, tuple) and len(value) != ndim:
+        raise error(
+            f"fill_mode must be one word, or one for each axis of these images, {_AXES[ndim]}. "
+            f"Received: fill_mode={value!r}."
+        )
+
+
 def fill_value(value: Any) -> float | list[float]:
     """A finite number, or one finite number per channel; returned in a form that JSON can hold."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
@@ -235,6 +265,11 @@ def known_rank(argument: str, tensor: Any, names: str) -> None:
         )
 
 
+def rank(tensor: Any) -> int | None:
+    """How many axes a tensor has, where that is known."""
+    return None if _rank_is_unknown(tensor) else len(tensor.shape)
+
+
 def _rank_is_unknown(tensor: Any) -> bool:
     return getattr(tensor.shape, "rank", 0) is None
 
@@ -268,6 +303,17 @@ def batch(argument: str, tensor: Any, names: str, other_argument: str, other: An
         f"{other_argument} has a batch of {theirs}: give as many, or one for all. To use each of "
         f"{other_argument} several times, repeat it: keras.ops.repeat({other_argument}, times, axis=0)."
     )
+
+
+def frames(argument: str, tensor: Any, videos: Any) -> int | None:
+    """The number of frames, where there is a map for each: (batch, frames, ...) of both."""
+    ours, theirs = tensor.shape[1], videos.shape[1]
+    if None not in (ours, theirs) and ours != theirs:
+        raise error(
+            f"{argument} must be one for each video, or one for each of its {theirs} frames. "
+            f"Received: {argument}.shape={tuple(tensor.shape)}."
+        )
+    return theirs if ours is None else ours
 
 
 def params(argument: str, tensor: Any, num_params: int) -> None:

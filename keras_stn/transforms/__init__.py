@@ -15,6 +15,7 @@ from keras_stn import _checks
 from keras_stn.transforms.affine import Affine
 from keras_stn.transforms.attention import Attention
 from keras_stn.transforms.base import FAMILIES, Transform
+from keras_stn.transforms.displacement import Displacement
 from keras_stn.transforms.matrix_transform import MatrixTransform
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
@@ -25,6 +26,7 @@ __all__ = [
     "FAMILIES",
     "Affine",
     "Attention",
+    "Displacement",
     "MatrixTransform",
     "Rotation",
     "Similarity",

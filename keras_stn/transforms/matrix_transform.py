@@ -1,6 +1,7 @@
 """Families of affine maps, each given by a matrix."""
 
 import abc
+import math
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,21 @@ class MatrixTransform(Transform):
 
     def inverse(self, params):
         return self.from_theta(inverse_matrix(self._checked_theta(params)))
+
+    def tiles(self, count):
+        """As square a table of tiles as `count` allows, row by row, each of them as a map of the family.
+
+        A family whose scale is one for both axes takes that of the width, which is the smaller one.
+        """
+        rows = math.isqrt(count)
+        thetas = []
+        for row in range(rows):
+            columns = count // rows + (row < count % rows)
+            for column in range(columns):
+                x, y = (2 * column + 1) / columns - 1, (2 * row + 1) / rows - 1
+                thetas.append([[1 / columns, 0, x], [0, 1 / rows, y]])
+        params = np.asarray(self.from_theta(np.array(thetas)))
+        return [tuple(map(float, tile)) for tile in params]
 
     def from_pixel_matrix(
         self,

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_stn import _checks
+from keras_stn.points import repeated
 
 Tensor = Any
 
@@ -113,7 +114,7 @@ def _repeated(params: Tensor, like: Tensor) -> Tensor:
     """`params` with one row for each of the batch of `like`, where they are one row for all."""
     if params.shape[0] != 1 or like.shape[0] == 1:
         return params
-    return tf.tile(params, (tf.shape(like)[0], 1))
+    return repeated(params, tf.shape(like)[0])
 
 
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
@@ -127,17 +128,16 @@ def _tensor(family: Any, name: str, value: Any) -> Tensor:
     elif name == "matrix":
         _checks.pixel_matrix(name, tensor)
     else:
-        shape, names = params_shape(family)
-        _checks.shape(name, tensor, shape, names)
+        sizes, names = params_of_one(family)
+        _checks.shape(name, tensor, (None, *sizes), f"(batch, {names})")
     _checks.floating(name, tensor.dtype)
     return tensor
 
 
-def params_shape(family: Any) -> tuple[tuple[int | None, ...], str]:
-    """The static shape of the params of a family, and its axes in words."""
-    between = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
-    words = f"({', '.join(('batch', *between))}, {family.num_params})"
-    return (*[None] * (1 + len(between)), family.num_params), words
+def params_of_one(family: Any) -> tuple[tuple[int | None, ...], str]:
+    """The sizes of the params of one map, and their axes in words."""
+    field = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
+    return (*[None] * len(field), family.num_params), ", ".join((*field, str(family.num_params)))
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
