@@ -24,10 +24,15 @@ def _bspline(t: Tensor) -> Sequence[Tensor]:
     return u * u * u / 6, (4 + 3 * t * t * (t - 2)) / 6, (4 + 3 * u * u * (u - 2)) / 6, t * t * t / 6
 
 
-class _Spline(Sampling):
-    """Reads by cubic B-splines, which go past their control points: none of the kernels of images."""
+def _bspline_slopes(t: Tensor) -> Sequence[Tensor]:
+    u = 1 - t
+    return -u * u / 2, t * (3 * t - 4) / 2, -u * (3 * u - 4) / 2, t * t / 2
 
-    kernel = Kernel((-1, 0, 1, 2), _bspline, _bspline)
+
+class _Spline(Sampling):
+    """Reads by cubic B-splines, which go past their control points: no kernel for images."""
+
+    kernel = Kernel((-1, 0, 1, 2), _bspline, _bspline_slopes)
 
     def __post_init__(self):
         pass
