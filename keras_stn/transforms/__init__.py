@@ -16,6 +16,7 @@ from keras_stn.transforms.affine import Affine
 from keras_stn.transforms.attention import Attention
 from keras_stn.transforms.base import FAMILIES, Transform
 from keras_stn.transforms.diffeomorphic_affine import DiffeomorphicAffine
+from keras_stn.transforms.displacement import Displacement
 from keras_stn.transforms.lens_distortion import LensDistortion
 from keras_stn.transforms.log_polar import LogPolar
 from keras_stn.transforms.matrix_transform import MatrixTransform
@@ -31,6 +32,7 @@ __all__ = [
     "Affine",
     "Attention",
     "DiffeomorphicAffine",
+    "Displacement",
     "LensDistortion",
     "LogPolar",
     "MatrixTransform",
