@@ -162,6 +162,13 @@ def positive(argument: str, value: Any) -> float:
     raise error(f"{argument} must be a positive number. Received: {argument}={value!r}.")
 
 
+def not_negative(argument: str, value: Any) -> float:
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if number and math.isfinite(value) and value >= 0:
+        return float(value)
+    raise error(f"{argument} must be a number of 0 or above. Received: {argument}={value!r}.")
+
+
 def aspect_ratios(argument: str, value: Any) -> tuple[float, float]:
     """Those of a volume: two positive numbers, or 1 for both."""
     value = _listed(value)
@@ -192,6 +199,16 @@ def counts(argument: str, value: Any) -> tuple[int, ...]:
     raise error(
         f"{argument} must be a list or tuple of positive integers. "
         f"Received: {argument}={reprlib.repr(value)}."
+    )
+
+
+def lattice(argument: str, value: Any) -> tuple[int, int]:
+    """(rows, columns) of a lattice with corners."""
+    pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_count, value))
+    if pair and min(value) >= 2:
+        return int(value[0]), int(value[1])
+    raise error(
+        f"{argument} must be two integers from 2 up, (rows, columns). Received: {argument}={value!r}."
     )
 
 
@@ -277,7 +294,7 @@ def known_rank(argument: str, tensor: Any, names: str) -> None:
         )
 
 
-def rank(tensor: Any) -> int | None:
+def rank_of(tensor: Any) -> int | None:
     """How many axes a tensor has, where that is known."""
     return None if _rank_is_unknown(tensor) else len(tensor.shape)
 

@@ -1,4 +1,4 @@
-"""Affine maps in pixels, as OpenCV counts them, to theta and back."""
+"""Maps in pixels, as OpenCV counts them, to theta and back: affine ones and homographies."""
 
 from typing import Any
 
@@ -31,6 +31,29 @@ def pixels_of_theta(
     of_target = tf.reduce_sum(linear * (to_pixels * last_target / 2), axis=2, keepdims=True)
     offset = offset * (source / 2) - of_target + last_source / 2
     return tf.concat([linear * to_pixels, offset], axis=2)
+
+
+def theta_of_homography(
+    matrix: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
+) -> Tensor:
+    """theta (batch, 3, 3) of a homography (batch, 3, 3) that maps target pixels to source pixels."""
+    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
+    linear, offset = tf.split(matrix, [2, 1], axis=2)
+    of_target = tf.reduce_sum(linear * (last_target / 2), axis=2, keepdims=True)
+    rows, last = tf.split(tf.concat([linear * (target / 2), offset + of_target], axis=2), [2, 1], axis=1)
+    return tf.concat([rows * (2 / source) - last * (last_source / source), last], axis=1)
+
+
+def pixels_of_homography(
+    theta: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
+) -> Tensor:
+    """`theta_of_homography` undone."""
+    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
+    rows, last = tf.split(theta, [2, 1], axis=1)
+    rows = rows * (source / 2) + last * (last_source / 2)
+    linear, offset = tf.split(tf.concat([rows, last], axis=1), [2, 1], axis=2)
+    of_target = tf.reduce_sum(linear * (last_target / target), axis=2, keepdims=True)
+    return tf.concat([linear * (2 / target), offset - of_target], axis=2)
 
 
 def _spans(source_size, output_size, align_corners):

@@ -91,10 +91,9 @@ class Warp(keras.layers.Layer):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
-        ndim = self.transform.ndim
-        self.output_size = (
-            None if output_size is None else _checks.size("output_size", output_size, ndim)
-        )
+        if output_size is not None:
+            output_size = _checks.size("output_size", output_size, self.transform.ndim)
+        self.output_size = output_size
         sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
         self.fill_mode = sampling.fill_mode

@@ -17,8 +17,10 @@ from keras_stn.transforms.attention import Attention
 from keras_stn.transforms.base import FAMILIES, Transform
 from keras_stn.transforms.diffeomorphic_affine import DiffeomorphicAffine
 from keras_stn.transforms.matrix_transform import MatrixTransform
+from keras_stn.transforms.projective import Projective
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
+from keras_stn.transforms.thin_plate_spline import ThinPlateSpline
 from keras_stn.transforms.translation import Translation
 
 __all__ = [
@@ -27,8 +29,10 @@ __all__ = [
     "Attention",
     "DiffeomorphicAffine",
     "MatrixTransform",
+    "Projective",
     "Rotation",
     "Similarity",
+    "ThinPlateSpline",
     "Transform",
     "Translation",
     "get",

@@ -48,6 +48,10 @@ class MatrixTransform(Transform):
 
     axis_aligned = False
 
+    @property
+    def theta_shape(self) -> tuple[int, int]:
+        return self.ndim, self.ndim + 1
+
     @abc.abstractmethod
     def theta(self, params: Tensor) -> Tensor:
         """The matrices (batch, 2, 3), or (batch, 3, 4), of params (batch, num_params)."""
@@ -76,7 +80,8 @@ class MatrixTransform(Transform):
     def tiles(self, count):
         """As square a table of tiles as `count` allows, row by row, each of them as a map of the family.
 
-        A family whose scale is one for both axes takes that of the width, which is the smaller one.
+        Those of a volume are as deep as it is. A family whose scale is one for all axes takes that of
+        the width, which is the smallest.
         """
         rows = math.isqrt(count)
         thetas = []
@@ -84,7 +89,9 @@ class MatrixTransform(Transform):
             columns = count // rows + (row < count % rows)
             for column in range(columns):
                 x, y = (2 * column + 1) / columns - 1, (2 * row + 1) / rows - 1
-                thetas.append([[1 / columns, 0, x], [0, 1 / rows, y]])
+                ends = [(1 / columns, x), (1 / rows, y), (1.0, 0.0)][: self.ndim]
+                scales, places = zip(*ends, strict=True)
+                thetas.append(np.column_stack([np.diag(scales), places]))
         params = np.asarray(self.from_theta(np.array(thetas)))
         return [tuple(map(float, tile)) for tile in params]
 

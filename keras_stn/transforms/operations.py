@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_stn import _checks
+from keras_stn.points import repeated
 
 Tensor = Any
 
@@ -22,10 +23,15 @@ TENSORS = {
     "grid": ("params",),
     "pixel_matrix": ("params",),
     "from_pixel_matrix": ("matrix",),
+    "from_points": ("source", "target"),
 }
 
 # The shapes of those that go with others.
-_EXPECTED = {"points": "(batch of params, n, 2)", "inner": "(batch of outer, num_params)"}
+_EXPECTED = {
+    "points": "(batch of params, n, 2)",
+    "inner": "(batch of outer, num_params)",
+    "target": "(batch of source, 4, 2)",
+}
 
 
 def _size(family: Any, name: str, value: Any) -> tuple[Any, ...]:
@@ -65,7 +71,10 @@ def as_operations(cls: type) -> type:
     """
     for name in TENSORS:
         method = vars(cls).get(name)
-        if inspect.isfunction(method) and not getattr(method, "__isabstractmethod__", False):
+        if isinstance(method, classmethod):
+            operation = _operation(method.__func__, inspect.signature(method.__func__))
+            setattr(cls, name, classmethod(operation))
+        elif inspect.isfunction(method) and not getattr(method, "__isabstractmethod__", False):
             setattr(cls, name, _operation(method, _signature(cls, name)))
     return cls
 
@@ -96,7 +105,8 @@ def _operation(method: Callable, signature: inspect.Signature) -> Callable:
             for key, value in given[len(names) :]
         }
         if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
-            return TransformMethod(self, name, others).symbolic_call(*tensors)
+            family = self() if isinstance(self, type) else self
+            return TransformMethod(family, name, others).symbolic_call(*tensors)
         return method(self, *tensors, **others)
 
     return checked
@@ -122,18 +132,21 @@ def _repeated(params: Tensor, like: Tensor) -> Tensor:
     """`params` with one row for each of the batch of `like`, where they are one row for all."""
     if params.shape[0] != 1 or like.shape[0] == 1:
         return params
-    return tf.tile(params, (tf.shape(like)[0], 1))
+    return repeated(params, tf.shape(like)[0])
 
 
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
     tensor = _checks.tensor(name, value)
-    if name == "points":
-        _checks.shape(name, tensor, (None, None, family.ndim), f"(batch, n, {family.ndim})")
+    if name in ("points", "target"):
+        count, n = (None, "n") if name == "points" else (4, "4")
+        _checks.shape(name, tensor, (None, count, family.ndim), f"(batch, {n}, {family.ndim})")
         _checks.real(name, tensor.dtype)
         return tensor
     if name == "theta":
-        shape = (family.ndim, family.ndim + 1)
-        _checks.shape(name, tensor, (None, *shape), f"(batch, {shape[0]}, {shape[1]})")
+        rows, columns = family.theta_shape
+        _checks.shape(name, tensor, (None, rows, columns), f"(batch, {rows}, {columns})")
+    elif name == "source":
+        _checks.shape(name, tensor, (None, 4, 2), "(batch, 4, 2)")
     elif name == "matrix":
         _checks.pixel_matrix(name, tensor, family.ndim)
     else:
