@@ -34,7 +34,7 @@ def features_shape(network: Any, shape: tuple[int | None, ...], dtype: str) -> t
     raise _checks.error(
         "The localization network must return features of shape (batch, n) with a static n, from which "
         "a dense head makes the params. End it with Flatten, on images of a static size, or with "
-        f"GlobalAveragePooling2D. Received: network={network.name!r} with {came} "
+        f"GlobalAveragePooling{len(shape) - 2}D. Received: network={network.name!r} with {came} "
         f"for images of shape {tuple(shape)}."
     ) from cause
 

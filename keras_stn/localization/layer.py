@@ -9,7 +9,7 @@ import keras
 from keras_stn import _checks, _layout, _saving, grids, transforms
 from keras_stn.localization.features import features_shape, takes_rank
 from keras_stn.localization.head import Head, head_of_old_models
-from keras_stn.localization.networks import BUILDERS
+from keras_stn.localization.networks import BUILDERS, DEFAULTS
 
 Tensor = Any
 _CURE = (
@@ -30,9 +30,10 @@ class Localization(keras.layers.Layer):
     Args:
         network: What comes before the head:
 
-            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size;
+            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size, or
+              `volume_conv` for volumes;
             - a name from `keras_stn.localization.BUILDERS`: `"resized_conv"`, `"conv"`, `"dense"`,
-              `"strided_conv"`;
+              `"strided_conv"`, `"volume_conv"`;
             - any Keras model or layer that turns channels_last images into features (batch, n).
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
@@ -88,7 +89,7 @@ class Localization(keras.layers.Layer):
         self.data_format = _layout.data_format(data_format)
         check_network("network", network)
         named = network is None or isinstance(network, str)
-        self._builder = (network or "resized_conv") if named else None
+        self._builder = (network or DEFAULTS[self.transform.ndim]) if named else None
         self.network: Any = None if named else network
         self.head: Any = None
         self._head_config: str | None = None  # JSON, for Keras would track a dictionary
@@ -102,8 +103,7 @@ class Localization(keras.layers.Layer):
             batch, _, *rest = shape
             shape = (batch, *rest)
         if self._builder and self.network is None:
-            # Only the default looks at the size, and its weights do not depend on it.
-            size = {"image_size": shape[1:3]} if self._builder == "resized_conv" else {}
+            size = {"image_size": shape[1:-1]} if self._builder in DEFAULTS.values() else {}
             self.network = BUILDERS[self._builder](**size, dtype=self.dtype_policy)
         features = features_shape(self.network, shape, self.compute_dtype)
         _freeze_what_is_new(self.network)
