@@ -6,7 +6,14 @@ networks for it: plain Keras models of stock layers, from channels_last images t
 
 from keras_stn.localization.head import IdentityParams
 from keras_stn.localization.layer import Localization
-from keras_stn.localization.networks import BUILDERS, conv, dense, resized_conv, strided_conv
+from keras_stn.localization.networks import (
+    BUILDERS,
+    conv,
+    dense,
+    resized_conv,
+    strided_conv,
+    volume_conv,
+)
 
 __all__ = [
     "BUILDERS",
@@ -16,4 +23,5 @@ __all__ = [
     "dense",
     "resized_conv",
     "strided_conv",
+    "volume_conv",
 ]

@@ -85,7 +85,7 @@ class Reading:
         names = f"(batch of images, {names})"
         _checks.known_rank(self.maps, maps, names)
         many = [None] * (len(maps.shape) == len(of_one) + 2)
-        _checks.shape(self.maps, maps, (None, *many, *of_one), names)
+        _checks.shape(self.maps, maps, (None, *many, *of_one), names + self._hint(images))
         self._check_dtype(maps)
 
         lead = [_checks.batch(self.maps, maps, names, "images", images)]
@@ -117,6 +117,10 @@ class Reading:
     def _of_one(self, ndim: int) -> tuple[tuple[int | None, ...], str]:
         """The sizes of one map, and its axes in words."""
         raise NotImplementedError
+
+    def _hint(self, images: Tensor) -> str:
+        """What to say to maps of another shape."""
+        return ""
 
     def _check_dtype(self, maps: Tensor) -> None:
         raise NotImplementedError

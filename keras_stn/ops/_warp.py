@@ -116,6 +116,12 @@ class Warping(Reading):
     def _of_one(self, ndim):
         return params_of_one(self.transform)
 
+    def _hint(self, images):
+        volumes = (
+            self.transform.ndim == 2 and _checks.rank_of(images) == 5 and "ndim" in vars(self.transform)
+        )
+        return f"; for volumes: transforms.{type(self.transform).__name__}(ndim=3)" * volumes
+
     def _check_dtype(self, params):
         _checks.real("params", params.dtype)
 
