@@ -11,22 +11,22 @@ Tensor = Any
 
 
 def theta_of_pixels(
-    matrix: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
+    matrix: Tensor, source_size: tuple[int, ...], output_size: tuple[int, ...], align_corners: bool
 ) -> Tensor:
-    """theta (batch, 2, 3) of a matrix (batch, 2, 3) that maps target pixels to source pixels."""
+    """theta (batch, n, n + 1) of a matrix of this shape that maps target pixels to source pixels."""
     source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
-    linear, offset = tf.split(matrix, [2, 1], axis=2)  # (batch, 2, 2), (batch, 2, 1)
+    linear, offset = tf.split(matrix, [len(source), 1], axis=2)  # (batch, n, n), (batch, n, 1)
     of_target = tf.reduce_sum(linear * (last_target / source), axis=2, keepdims=True)
     offset = offset * (2 / source) + of_target - last_source / source
     return tf.concat([linear * (target / source), offset], axis=2)
 
 
 def pixels_of_theta(
-    theta: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
+    theta: Tensor, source_size: tuple[int, ...], output_size: tuple[int, ...], align_corners: bool
 ) -> Tensor:
     """`theta_of_pixels` undone."""
     source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
-    linear, offset = tf.split(theta, [2, 1], axis=2)
+    linear, offset = tf.split(theta, [len(source), 1], axis=2)
     to_pixels = source / target
     of_target = tf.reduce_sum(linear * (to_pixels * last_target / 2), axis=2, keepdims=True)
     offset = offset * (source / 2) - of_target + last_source / 2
@@ -57,14 +57,14 @@ def pixels_of_homography(
 
 
 def _spans(source_size, output_size, align_corners):
-    """The span of source (2, 1) and target (2,), and `size - 1` of both: x first, NumPy.
+    """The span of source (n, 1) and target (n,), and `size - 1` of both: x first, NumPy.
 
     As numbers, so that tensors meet each constant once: graphs would put two of them together, and
     divide by none (see `_half_ratio`).
     """
-    source, target = ((width, height) for height, width in (source_size, output_size))
+    source, target = (list(reversed(size)) for size in (source_size, output_size))
     spans = [
         [grids.divisor(size, align_corners, tf.float64) for size in sizes] for sizes in (source, target)
     ]
-    columns = np.reshape(spans[0], (2, 1)), np.reshape(source, (2, 1)) - 1.0
+    columns = np.reshape(spans[0], (-1, 1)), np.reshape(source, (-1, 1)) - 1.0
     return columns[0], np.array(spans[1]), columns[1], np.array(target) - 1.0

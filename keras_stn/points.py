@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -49,6 +49,11 @@ class Points:
         return {axis.shape[0] for axis in self.axes}
 
     @property
+    def batch(self) -> Any:
+        """The batch, also where it is not static."""
+        return self.shape[0] if self.shape[0] is not None else tf.shape(self.axes[0])[0]
+
+    @property
     def recipe(self) -> tuple[Callable, tuple[Tensor, ...]]:
         """A function, and the tensors of which it makes the axes."""
         return as_they_are, self.axes
@@ -83,6 +88,16 @@ class Points:
         """The points of one map as those of so many."""
         return self.each(lambda axis: repeated(axis, batch))
 
+    def below(self, count: Any, batch: int | None = None) -> "Points":
+        """The points of `count` maps of each image, which follow each other, below each other as one.
+
+        (batch * count, [d,] h, w) as (batch, count * [d or] h, ...): so an image is read at many maps,
+        and not copied. `batch`: that of the result, where the caller knows it.
+        """
+        if batch is None and self.shape[0] is not None and isinstance(count, int):
+            batch = self.shape[0] // max(count, 1)
+        return self.each(functools.partial(_below, count=count, batch=batch, like=self.axes))
+
     def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
         """`function` of every coordinate."""
         axes = tuple(map(function, self.axes))
@@ -92,6 +107,21 @@ class Points:
 def repeated(tensor: Tensor, batch: Any) -> Tensor:
     """A tensor with a batch of 1 as one of so many."""
     return tf.tile(tensor, (batch, *[1] * (tensor.shape.rank - 1)))
+
+
+def _below(axis: Tensor, count: Any, batch: int | None, like: Sequence[Tensor]) -> Tensor:
+    whole = functools.reduce(tf.add, map(tf.zeros_like, like))
+    # A size of 1 that broadcasts is static, so what looks alike is alike. Not even a zero is added to
+    # it: TensorFlow's graph optimiser would regroup the sum, for other roundings.
+    alike = axis.shape.as_list() == whole.shape.as_list()
+    axis = axis if alike else axis + whole
+    first, *sizes = _shape_of(axis)[1:]
+    return tf.reshape(axis, (-1 if batch is None else batch, count * first, *sizes))
+
+
+def _shape_of(tensor: Tensor) -> list[Any]:
+    dynamic = tf.shape(tensor)
+    return [dynamic[n] if size is None else size for n, size in enumerate(tensor.shape)]
 
 
 def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -109,25 +139,56 @@ class Deferred(Points):
         make: A function of `tensors` to the axes: one object for what is alike, as caches compare it.
         tensors: What is trained: theta.
         shape: (batch, [d,] h, w), all but the batch static.
-        stack: A function of `tensors` to `stacked`, of the same bits.
+        axes: A function of `tensors` to the same bits, for readers that do not compile.
+        stack: One to `stacked`, where that is what is made.
+        count: How many of the batch of `tensors` are the maps of one image.
     """
 
-    def __init__(self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable):
-        vars(self).update(_recipe=(make, tensors), shape=shape, _stack=stack, whole=None)  # frozen
+    def __init__(
+        self,
+        make: Callable,
+        tensors: tuple,
+        shape: tf.TensorShape,
+        axes: Callable | None = None,
+        stack: Callable | None = None,
+        count: int = 1,
+    ):
+        forms = {"_recipe": (make, tensors), "_axes": axes, "_stack": stack, "_count": count}
+        vars(self).update(forms, shape=shape, whole=None)  # which no one else may: it is frozen
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
         tensors = tuple(repeated(tensor, batch) for tensor in tensors)
-        shape = tf.TensorShape([tensors[0].shape[0], *self.shape[1:]])
-        return Deferred(make, tensors, shape, vars(self)["_stack"])
+        shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
+        axes, stack, before = (vars(self)[name] for name in ("_axes", "_stack", "_count"))
+        return Deferred(make, tensors, shape, axes, stack, before)
+
+    def below(self, count: Any, batch: int | None = None) -> "Points":
+        if not isinstance(count, int) or not count:
+            return super().below(count, batch)
+        make, tensors = self.recipe
+        axes, stack, before = (vars(self)[name] for name in ("_axes", "_stack", "_count"))
+        maps, first, *sizes = self.shape
+        shape = tf.TensorShape([None if maps is None else maps // count, count * first, *sizes])
+        axes, stack = axes and _made_below(axes, count), stack and _stacked_below(stack, count)
+        return Deferred(_made_below(make, count), tensors, shape, axes, stack, count * before)
+
+    @property
+    def batch(self) -> Any:
+        batch = self.shape[0]
+        if batch is not None:
+            return batch
+        return tf.shape(self.recipe[1][0])[0] // vars(self)["_count"]
 
     @functools.cached_property
     def stacked(self) -> Tensor:
-        return vars(self)["_stack"](*self.recipe[1])
+        stack = vars(self)["_stack"]
+        return stack(*self.recipe[1]) if stack else Points(self.axes).stacked
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:
-        return tuple(tf.unstack(self.stacked))
+        axes = vars(self)["_axes"]
+        return tuple(axes(*self.recipe[1]) if axes else tf.unstack(self.stacked))
 
     @property
     def recipe(self):
@@ -140,3 +201,21 @@ class Deferred(Points):
     @property
     def batches(self) -> set[int | None]:
         return {self.shape[0]}
+
+
+@functools.lru_cache(maxsize=256)
+def _made_below(make: Callable, count: int) -> Callable:
+    """`make` with `count` maps below each other: one object for what is alike."""
+
+    def below(*tensors):
+        axes = make(*tensors)
+        return [_below(axis, count, None, axes) for axis in axes]
+
+    return below
+
+
+def _stacked_below(stack: Callable, count: int) -> Callable:
+    def below(*tensors):
+        return tf.stack([_below(axis, count, None, [axis]) for axis in tf.unstack(stack(*tensors))])
+
+    return below

@@ -81,7 +81,10 @@ def _kernel(interpolation, t):
 
 
 def extended_sample(images, grid, interpolation, fill_mode, fill_value, align_corners):
-    """Interpolate the image as `numpy.pad` extends it: every mode, on grids that stay within reach."""
+    """Interpolate the image as `numpy.pad` extends it: every mode, on grids that stay within reach.
+
+    `fill_mode` may be a pair, (of rows, of columns): the image is padded axis by axis.
+    """
     batch, height, width, channels = images.shape
     reach = 4 * max(height, width) + 8
     pad_mode = {"constant": "constant", "nearest": "edge", "reflect": "symmetric"}
@@ -89,8 +92,11 @@ def extended_sample(images, grid, interpolation, fill_mode, fill_value, align_co
     output = np.zeros((*grid.shape[:3], channels))
     for b, c in np.ndindex(batch, channels):
         value = np.broadcast_to(fill_value, (channels,))[c]
-        kwargs = {"constant_values": value} if fill_mode == "constant" else {}
-        plane = np.pad(images[b, :, :, c].astype("float64"), reach, pad_mode[fill_mode], **kwargs)
+        plane = images[b, :, :, c].astype("float64")
+        for axis, mode in enumerate([fill_mode] * 2 if isinstance(fill_mode, str) else fill_mode):
+            kwargs = {"constant_values": value} if mode == "constant" else {}
+            margins = [(reach, reach) if axis == number else (0, 0) for number in range(2)]
+            plane = np.pad(plane, margins, pad_mode[mode], **kwargs)
         for i, j in np.ndindex(*grid.shape[1:3]):
             x = to_pixel(grid[b, i, j, 0], width, align_corners) + reach
             y = to_pixel(grid[b, i, j, 1], height, align_corners) + reach

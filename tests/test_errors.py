@@ -236,11 +236,11 @@ def test_affine_grid_names_the_shape_it_expects(shape):
 
 
 def test_layers_check_ranks_and_the_number_of_params():
-    with pytest.raises(ValueError, match="expected ndim=4, found ndim=3"):
+    with pytest.raises(ValueError, match="expected min_ndim=4, found ndim=3"):
         keras_stn.SpatialTransformer()(IMAGES[0])
-    with pytest.raises(ValueError, match="expected ndim=4, found ndim=5"):
-        keras_stn.Localization()(keras.Input((5, 8, 3, 1)))
-    with pytest.raises(ValueError, match="expected ndim=4, found ndim=2"):
+    with pytest.raises(ValueError, match="expected max_ndim=5, found ndim=6"):
+        keras_stn.Localization()(keras.Input((4, 2, 5, 8, 3)))
+    with pytest.raises(ValueError, match="expected min_ndim=4, found ndim=2"):
         keras_stn.Warp()([np.zeros((2, 6), "float32"), IMAGES])
     for function in (keras_stn.Warp("affine"), ops.warp):
         for params in (np.zeros((2, 4), "float32"), keras.Input((4,))):

@@ -137,6 +137,19 @@ WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, **FORMAT}
 
 CALLS = {
     "grid_sample": Called(ops.grid_sample, {"images": IMAGES, "grid": GRID, **SAMPLING, **FORMAT}),
+    "grid_splat": Called(
+        ops.grid_splat,
+        {
+            "values": np.zeros((2, 4, 5, 3), "float32"),
+            "grid": GRID,
+            "output_size": (6, 9),
+            "interpolation": "bilinear",
+            "fill_mode": "constant",
+            "normalize": False,
+            "align_corners": False,
+            **FORMAT,
+        },
+    ),
     "affine_grid": Called(
         ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}
     ),

@@ -19,6 +19,7 @@ from keras_stn.export import (
     _pipeline,
     _refusals,
     _samples,
+    _scatter_nd,
     _trace,
 )
 from keras_stn.export._files import PathLike, write
@@ -135,6 +136,7 @@ class _ONNX(_pipeline.Format):
         handlers: dict[str, tuple[Callable, list]] = {
             _grid_sample.OP: (_grid_sample.to_onnx, []),
             "SelectV2": (_grid_sample.where_to_onnx, []),
+            _scatter_nd.OP: (_scatter_nd.to_onnx, []),
         }
         _check_dtypes(trace.function.get_concrete_function().graph)
         function = _without_captures(trace)

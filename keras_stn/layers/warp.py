@@ -37,7 +37,7 @@ class Warp(keras.layers.Layer):
         interpolation: `"nearest"` (ties to even; gives no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `keras_stn.ops.grid_sample`.
+            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, (of rows, of columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
@@ -50,9 +50,14 @@ class Warp(keras.layers.Layer):
         1 goes with any other, and no image is copied: one image at many poses, one map for many images.
         In a model's input it must be known to be 1, by `keras.Input(..., batch_size=1)`.
 
+        Many maps of each image: params (batch, maps, num_params), and no image is copied. Videos: images
+        (batch, frames, H, W, channels), with params (batch, num_params), one map for all frames, or
+        (batch, frames, num_params), one for each.
+
     Output shape:
         (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
-        as the input. Whole numbers keep their dtype, and so labels keep their values under every policy:
+        as the input. Of many maps it is (batch, maps, h, w, channels), and of videos (batch, frames, h,
+        w, channels). Whole numbers keep their dtype, and so labels keep their values under every policy:
         in floats, half precision would round them. Coordinates and weights are float32 at least,
         whatever the dtype policy.
 
@@ -74,10 +79,10 @@ class Warp(keras.layers.Layer):
     def __init__(
         self,
         transform: str | transforms.Transform = "affine",
-        output_size: tuple[int, int] | None = None,
+        output_size: tuple[int, ...] | None = None,
         *,
         interpolation: str = "bilinear",
-        fill_mode: str = "constant",
+        fill_mode: str | Sequence[str] = "constant",
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
@@ -86,14 +91,17 @@ class Warp(keras.layers.Layer):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
-        self.output_size = None if output_size is None else _checks.size("output_size", output_size)
-        Sampling(interpolation, fill_mode, fill_value)  # checks them
+        if output_size is not None:
+            output_size = _checks.size("output_size", output_size, self.transform.ndim)
+        self.output_size = output_size
+        sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
-        self.fill_mode = fill_mode
+        self.fill_mode = sampling.fill_mode
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
-        self.input_spec = [keras.layers.InputSpec(ndim=4), keras.layers.InputSpec(ndim=2)]
+        least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps
+        self.input_spec = [keras.layers.InputSpec(min_ndim=n, max_ndim=n + 1) for n in least]
 
     def __call__(self, images: Tensor, params: Tensor = None, **kwargs: Any) -> Tensor:
         """Call the layer on images and params, two arguments or a list of the two."""

@@ -41,13 +41,9 @@ def features_shape(network: Any, shape: tuple[int | None, ...], dtype: str) -> t
 
 def _check_inputs(network: Any, shape: tuple[int | None, ...]) -> None:
     """Raise unless a network that knows its inputs has one, and one that takes images of `shape`."""
-    try:
-        inputs = network.inputs if isinstance(network, keras.Model) else None
-    except (AttributeError, ValueError):  # of a model that has not been called
-        inputs = None
-    if not inputs:
+    shapes = _input_shapes(network)
+    if not shapes:
         return
-    shapes = [tuple(tensor.shape) for tensor in inputs]
     if len(shapes) > 1:
         raise _checks.error(
             "The localization network must have one input, the images. "
@@ -62,6 +58,20 @@ def _check_inputs(network: Any, shape: tuple[int | None, ...]) -> None:
             f"The localization network must be made for images of shape {tuple(shape)}, channels last, "
             f"as they come. Received: network={network.name!r}, made for {made_for}."
         )
+
+
+def takes_rank(network: Any, rank: int) -> bool:
+    """Whether a network is a Keras model that was made for images of so many axes."""
+    return [len(shape) for shape in _input_shapes(network)] == [rank]
+
+
+def _input_shapes(network: Any) -> list[tuple[int | None, ...]]:
+    """Those of a Keras model, where it knows them."""
+    try:
+        inputs = network.inputs if isinstance(network, keras.Model) else None
+    except (AttributeError, ValueError):  # of a model that has not been called
+        inputs = None
+    return [tuple(tensor.shape) for tensor in inputs or ()]
 
 
 def _first_lines(error: BaseException) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_stn import _checks, _layout, _saving, transforms
-from keras_stn.localization.features import features_shape
+from keras_stn import _checks, _layout, _saving, grids, transforms
+from keras_stn.localization.features import features_shape, takes_rank
 from keras_stn.localization.head import Head, head_of_old_models
 from keras_stn.localization.networks import BUILDERS
 
@@ -36,6 +36,8 @@ class Localization(keras.layers.Layer):
             - any Keras model or layer that turns channels_last images into features (batch, n).
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
+        glimpses: How many maps each image has; one, without an axis of glimpses, by default. They start
+            as tiles of the picture, where the family can scale (`transform.tiles`).
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default. The network
             sees channels_last images in either case.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -46,10 +48,13 @@ class Localization(keras.layers.Layer):
 
     Input shape:
         (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first. Networks of
-        dense layers take an empty batch; TensorFlow's convolutions on a CPU do not.
+        dense layers take an empty batch; TensorFlow's convolutions on a CPU do not. Videos: (batch,
+        frames, H, W, channels), or (batch, frames, channels, H, W). The network sees frame by frame, but
+        one that is a Keras model made for videos sees all of them, and makes one map for all.
 
     Output shape:
-        (batch, num_params), float32 whatever the dtype policy (float64 for float64): at width 224
+        (batch, num_params), of videos (batch, frames, num_params), with glimpses (batch, glimpses,
+        num_params): float32 whatever the dtype policy (float64 for float64): at width 224
         float16 would misplace the image by 0.06 pixels, and bfloat16 by a whole one.
 
     Raises:
@@ -73,11 +78,13 @@ class Localization(keras.layers.Layer):
         network: str | keras.layers.Layer | None = None,
         transform: str | transforms.Transform = "affine",
         *,
+        glimpses: int | None = None,
         data_format: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
+        self.glimpses = None if glimpses is None else _checks.count("glimpses", glimpses)
         self.data_format = _layout.data_format(data_format)
         check_network("network", network)
         named = network is None or isinstance(network, str)
@@ -86,10 +93,14 @@ class Localization(keras.layers.Layer):
         self.head: Any = None
         self._head_config: str | None = None  # JSON, for Keras would track a dictionary
         self.params_dtype = "float64" if self.compute_dtype == "float64" else "float32"
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        ndim = self.transform.ndim
+        self.input_spec = keras.layers.InputSpec(min_ndim=ndim + 2, max_ndim=ndim + 3)  # or of videos
 
     def build(self, input_shape):
-        shape = _layout.shape_to_channels_last(input_shape, self.data_format)
+        shape = _layout.shape_to_channels_last(input_shape, self.data_format, self.transform.ndim)
+        if self._by_frame(shape):
+            batch, _, *rest = shape
+            shape = (batch, *rest)
         if self._builder and self.network is None:
             # Only the default looks at the size, and its weights do not depend on it.
             size = {"image_size": shape[1:3]} if self._builder == "resized_conv" else {}
@@ -107,22 +118,43 @@ class Localization(keras.layers.Layer):
         if self._head_config:
             config = json.loads(self._head_config)
             return _saving.deserialized("the head of a Localization", config, Head)
+        starts = [self.transform.identity_params]
+        if self.glimpses is not None:
+            starts = list(self.transform.tiles(self.glimpses))
+        offset = [number for start in starts for number in start]
         return Head(
-            self.transform.num_params,
+            len(offset),
             kernel_initializer="zeros",
-            offset=self.transform.identity_params,
+            offset=offset,
             dtype=self.params_dtype,
             name="params",
         )
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:  # Keras hands training on
         _checks.floating("images", images.dtype, cure=_CURE)
-        images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
+        images = _layout.to_channels_last(images, self.data_format, self.transform.ndim)
+        shape = grids.shape_of(images)
+        if by_frame := self._by_frame(shape):
+            images = keras.ops.reshape(images, (-1, *shape[2:]))
         features = self.network(images)  # (batch, n)
-        return self.head(features)  # (batch, num_params)
+        params = self.head(features)  # (batch, num_params)
+        maps = shape[1:2] if by_frame else () if self.glimpses is None else (self.glimpses,)
+        return keras.ops.reshape(params, (-1, *maps, self.transform.num_params)) if maps else params
+
+    def _by_frame(self, shape):
+        """Whether images of this shape are videos whose frames are looked at one by one."""
+        video = len(shape) == self.transform.ndim + 3
+        if video and self.glimpses is not None:
+            raise _checks.error(
+                "glimpses must be None for videos, whose frames have a map each. "
+                f"Received: glimpses={self.glimpses} and images.shape={tuple(shape)}."
+            )
+        return video and not takes_rank(self.network, len(shape))
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.transform.num_params)
+        maps = input_shape[1:2] if self._by_frame(input_shape) else ()
+        maps = maps if self.glimpses is None else (self.glimpses,)
+        return (input_shape[0], *maps, self.transform.num_params)
 
     def compute_output_spec(self, images, training=None):
         _checks.floating("images", images.dtype, cure=_CURE)
@@ -141,6 +173,7 @@ class Localization(keras.layers.Layer):
             **super().get_config(),
             "network": self._builder if by_name else _saving.serialized(self.network),
             "transform": keras.saving.serialize_keras_object(self.transform),
+            "glimpses": self.glimpses,
             "data_format": self.data_format,
             "head": head,
         }

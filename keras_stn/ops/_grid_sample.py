@@ -17,7 +17,7 @@ def grid_sample(
     images: Tensor,
     grid: Tensor,
     interpolation: str = "bilinear",
-    fill_mode: str = "constant",
+    fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
@@ -48,8 +48,10 @@ def grid_sample(
             - `"reflect"`: `d c b a | a b c d | d c b a`; `reflection` there, align_corners=False.
             - `"mirror"`: `d c b | a b c d | c b a`; `reflection` there, align_corners=True.
             - `"wrap"`: `a b c d | a b c d | a b c d`
+            - one of these for each axis, (of rows, of columns): a panorama goes on from its right edge
+              to its left one, and has an end above and below: `("nearest", "wrap")`.
         fill_value: A number, or one for each channel, that `images` can hold. Only used by
-            `fill_mode="constant"`.
+            `fill_mode="constant"`, be it of one axis.
         align_corners: Which points of the corner pixels -1 and 1 are; the same value as the grid was
             made with.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
@@ -59,7 +61,8 @@ def grid_sample(
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `grid`
         (batch, h, w, 2); any size from 1 up, static or not. A batch of 1 goes with any other, and no
         image is copied: one image at many poses, one grid for many images. In a graph it must be known
-        to be 1.
+        to be 1. Many grids of each image are (batch, grids, h, w, 2), and videos (batch, frames, H, W,
+        channels) take one grid for all frames or one for each, as in `warp`.
 
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), in the dtype of `images`. Weights and sums
@@ -89,12 +92,21 @@ def grid_sample(
 class GridReading(Reading):
     """A reading whose maps are grids."""
 
-    def _read_shape(self, images, grid):
-        of_grid = "(batch of images, h, w, 2)"
-        _checks.known_rank("grid", grid, of_grid)
-        _checks.shape("grid", grid, (None, None, None, 2), of_grid)
+    maps = "grid"
+
+    def _ndim(self, images, grid):
+        may_be_volumes = [_checks.rank_of(tensor) in (5, 6) for tensor in (images, grid)]  # or videos
+        return 3 if all(may_be_volumes) and grid.shape[-1] == 3 else 2
+
+    def _of_one(self, ndim):
+        axes = ("d", "h", "w")[-ndim:]
+        return (*[None] * ndim, ndim), f"{', '.join(axes)}, {ndim}"
+
+    def _check_dtype(self, grid):
         _checks.floating("grid", grid.dtype)
-        return _checks.batch("grid", grid, of_grid, "images", images), *grid.shape[1:3]
+
+    def _output_size(self, grid, source_size):
+        return tuple(grid.shape[-1 - len(source_size) : -1])
 
     def _points(self, grid, source_size):
         axes = [tf.squeeze(axis, -1) for axis in tf.split(grid, len(source_size), axis=-1)]

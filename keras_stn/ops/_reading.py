@@ -1,13 +1,13 @@
 """Images read where maps say: what `grid_sample` and `warp` share, and the one call of the sampler."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler
-from keras_stn.points import Points
+from keras_stn.points import Points, repeated
 
 Tensor = Any
 
@@ -16,20 +16,23 @@ Tensor = Any
 class Reading:
     """The settings of one way to read images, and the reading itself.
 
-    `maps` are what says where to read: grids, or the params of a transform. Arguments are checked here,
-    once for functions, operations and layers.
+    `maps` are what says where to read: grids, or the params of a transform. There is one for each image,
+    or many, (batch, many, ...). Images with an axis more are videos, (batch, frames, ...): many maps are
+    then those of their frames, and one map is that of all. Arguments are checked here, once for
+    functions, operations and layers.
     """
 
     interpolation: str
-    fill_mode: str
+    fill_mode: Any  # a word, or a tuple of one for each axis
     fill_value: Any  # a number, or a tuple of one for each channel
     align_corners: bool
     data_format: Any  # None is given for Keras' setting
 
     def __post_init__(self) -> None:
-        self._sampling()  # checks the three
+        sampling = self._sampling()  # checks the three
         fill_value = _checks.fill_value(self.fill_value)
         self._set(
+            fill_mode=sampling.fill_mode,
             fill_value=tuple(fill_value) if isinstance(fill_value, list) else fill_value,
             align_corners=_checks.boolean("align_corners", self.align_corners),
             data_format=_layout.data_format(self.data_format),
@@ -40,25 +43,62 @@ class Reading:
             object.__setattr__(self, name, value)  # which no one else may: the dataclass is frozen
 
     def __call__(self, images: Tensor, maps: Tensor) -> Tensor:
-        shape = _layout.shape_to_channels_last(self.output_shape(images, maps), self.data_format)
-        images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
+        self.output_shape(images, maps)  # checks them
+        ndim = self._ndim(images, maps)
+        many = len(maps.shape) > 1 + len(self._of_one(ndim)[0])
+        images = _layout.to_channels_last(images, self.data_format, ndim)
         maps = tf.cast(maps, grids.coordinate_dtype(images.dtype))
-        with sampler.compiled(images, shape):
-            points = self._points(maps, grids.image_size(images))
-            outputs = sampler.read(images, points, self._sampling())  # (batch, h, w, channels)
-        return _layout.from_channels_last(outputs, self.data_format)
+        if images.shape.rank == ndim + 2:
+            outputs = self._read(images, maps, many)
+        else:
+            frames = grids.shape_of(images)[1]
+            outputs = self._read(*_as_images(images, maps, many), many=False)
+            outputs = tf.reshape(outputs, (-1, frames, *grids.shape_of(outputs)[1:]))
+        return _layout.from_channels_last(outputs, self.data_format, ndim)
+
+    def _read(self, images: Tensor, maps: Tensor, many: bool) -> Tensor:
+        """(batch, [d,] h, w, channels), or of `many` maps (batch, many, [d,] h, w, channels)."""
+        _, *source_size, channels = grids.shape_of(images)
+        count = grids.shape_of(maps)[1] if many else 1
+        if many:  # the grids of an image below each other are one grid, and the image is not copied
+            maps = tf.reshape(maps, (-1, *grids.shape_of(maps)[2:]))
+        first, *sizes = self._output_size(maps, tuple(images.shape[1:-1]))
+        rows = first * count if isinstance(first, int) and isinstance(count, int) else None
+        with sampler.compiled(images, (images.shape[0], rows, *sizes, channels)):
+            points = self._points(maps, tuple(source_size))
+            size = points.output_size
+            points = points.below(count) if many else points
+            outputs = sampler.read(images, points, self._sampling())
+        return tf.reshape(outputs, (-1, count, *size, channels)) if many else outputs
 
     def output_shape(self, images: Tensor, maps: Tensor) -> _layout.Shape:
         """The static shape of what is read; raises where the tensors do not fit."""
-        axes = _layout.axes(self.data_format)
+        ndim = self._ndim(images, maps)
+        axes = _layout.axes(self.data_format, ndim)
         _checks.known_rank("images", images, axes)
-        _checks.shape("images", images, (None,) * 4, axes)
+        frames = [None] * (len(images.shape) == ndim + 3)
+        _checks.shape("images", images, (None,) * (ndim + 2 + len(frames)), axes)
         _checks.interpolated(images.dtype, self.interpolation)
-        shape = self._read_shape(images, maps)
-        _, *_, channels = _layout.shape_to_channels_last(images.shape, self.data_format)
+        _checks.fill_mode_fits(self.fill_mode, ndim)
+
+        of_one, names = self._of_one(ndim)
+        names = f"(batch of images, {names})"
+        _checks.known_rank(self.maps, maps, names)
+        many = [None] * (len(maps.shape) == len(of_one) + 2)
+        _checks.shape(self.maps, maps, (None, *many, *of_one), names)
+        self._check_dtype(maps)
+
+        lead = [_checks.batch(self.maps, maps, names, "images", images)]
+        if frames:
+            lead.append(_checks.frames(self.maps, maps, images) if many else images.shape[1])
+        elif many:
+            lead.append(maps.shape[1])
+        shape = _layout.shape_to_channels_last(images.shape, self.data_format, ndim)
+        *sizes, channels = shape[-1 - ndim :]
         dtype = keras.backend.standardize_dtype(images.dtype)
         _checks.fill_value_fits(self._fill_value(), channels, dtype)
-        return _layout.shape_from_channels_last((*shape, channels), self.data_format)
+        shape = (*lead, *self._output_size(maps, tuple(sizes)), channels)
+        return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 
     def _sampling(self) -> sampler.Sampling:
         return sampler.Sampling(self.interpolation, self.fill_mode, self.fill_value)
@@ -66,13 +106,43 @@ class Reading:
     def _fill_value(self) -> float | list[float]:
         return list(self.fill_value) if isinstance(self.fill_value, tuple) else self.fill_value
 
-    def _read_shape(self, images: Tensor, maps: Tensor) -> _layout.Shape:
-        """(batch, h, w) of the output; raises where `maps` do not fit."""
+    # --- What is particular to one kind of maps
+
+    maps: ClassVar[str]  # the argument, as errors name it
+
+    def _ndim(self, images: Tensor, maps: Tensor) -> int:
+        """How many axes an image has."""
+        raise NotImplementedError
+
+    def _of_one(self, ndim: int) -> tuple[tuple[int | None, ...], str]:
+        """The sizes of one map, and its axes in words."""
+        raise NotImplementedError
+
+    def _check_dtype(self, maps: Tensor) -> None:
+        raise NotImplementedError
+
+    def _output_size(self, maps: Tensor, source_size: _layout.Shape) -> _layout.Shape:
+        """([d,] h, w) of what is read, as far as it is static."""
         raise NotImplementedError
 
     def _points(self, maps: Tensor, source_size: tuple) -> Points:
         """Where `maps` say to read."""
         raise NotImplementedError
+
+
+def _as_images(frames: Tensor, maps: Tensor, many: bool) -> tuple[Tensor, Tensor]:
+    """The frames of videos as images, with a map for each; one map for all stays one."""
+    batch, count, *sizes = grids.shape_of(frames)
+    if frames.shape[0] == 1 and maps.shape[0] != 1:
+        batch, *_ = grids.shape_of(maps)
+        frames = repeated(frames, batch)
+    elif many and maps.shape[0] == 1:
+        maps = repeated(maps, batch)
+    if many:
+        maps = tf.reshape(maps, (-1, *grids.shape_of(maps)[2:]))
+    elif maps.shape[0] != 1:
+        maps = tf.repeat(maps, count, axis=0)
+    return tf.reshape(frames, (-1, *sizes)), maps
 
 
 class ReadImages(keras.Operation):
@@ -93,7 +163,7 @@ class ReadImages(keras.Operation):
         return {**super().get_config(), **vars(self.reading)}
 
 
-def apply(reading: Reading, operation: type[ReadImages], **tensors: Tensor) -> Tensor:
+def apply(reading: Any, operation: type[ReadImages], **tensors: Tensor) -> Tensor:
     """Read by tensors or arrays, or make the operation of symbolic ones."""
     images, maps = (_checks.tensor(*argument) for argument in tensors.items())
     if any(isinstance(tensor, keras.KerasTensor) for tensor in (images, maps)):

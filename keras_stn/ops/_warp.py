@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_stn import _checks, _layout, transforms
+from keras_stn import _checks, transforms
 from keras_stn.ops._reading import ReadImages, Reading, apply
+from keras_stn.transforms.operations import params_of_one
 
 Tensor = Any
 
@@ -16,9 +17,9 @@ def warp(
     images: Tensor,
     params: Tensor,
     transform: str | transforms.Transform = "affine",
-    output_size: tuple[int, int] | None = None,
+    output_size: tuple[int, ...] | None = None,
     interpolation: str = "bilinear",
-    fill_mode: str = "constant",
+    fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
@@ -40,11 +41,12 @@ def warp(
         params: The params, one row for each image.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
         interpolation: `"nearest"` (ties to even; no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `grid_sample`.
+            `"wrap"`, as in `grid_sample`; or one for each axis, (of rows, of columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
@@ -55,10 +57,14 @@ def warp(
         num_params). Any size from 1 up, static or not. A batch of 1 goes with any other, and no image is
         copied. In a graph it must be known to be 1.
 
+        Many maps of each image: `params` (batch, maps, num_params), and no image is copied. Videos:
+        `images` (batch, frames, H, W, channels), with `params` (batch, num_params), one map for all
+        frames, or (batch, frames, num_params), one for each.
+
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), with (h, w) = output_size, in the dtype of
-        `images`; integer images, such as label maps, need `interpolation="nearest"`.
-        Coordinates and weights are float32 at least.
+        `images`; maps or frames are the second axis. Integer images, such as label maps, need
+        `interpolation="nearest"`. Coordinates and weights are float32 at least.
 
     Raises:
         ValueError: if an argument is none of the above, a shape does not fit, or integer images are to
@@ -96,20 +102,25 @@ class Warping(Reading):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size = self.output_size
+        size, transform = self.output_size, transforms.get(self.transform)
         self._set(
-            transform=transforms.get(self.transform),
-            output_size=None if size is None else _checks.size("output_size", size),
+            transform=transform,
+            output_size=None if size is None else _checks.size("output_size", size, transform.ndim),
         )
 
-    def _read_shape(self, images, params):
-        of_params = f"(batch of images, {self.transform.num_params})"
-        _checks.known_rank("params", params, of_params)
-        _checks.shape("params", params, (None, self.transform.num_params), of_params)
+    maps = "params"
+
+    def _ndim(self, images, params):
+        return self.transform.ndim
+
+    def _of_one(self, ndim):
+        return params_of_one(self.transform)
+
+    def _check_dtype(self, params):
         _checks.real("params", params.dtype)
-        batch = _checks.batch("params", params, of_params, "images", images)
-        _, *size, _ = _layout.shape_to_channels_last(images.shape, self.data_format)
-        return batch, *(self.output_size or size)
+
+    def _output_size(self, params, source_size):
+        return self.output_size or source_size
 
     def _points(self, params, source_size):
         output_size = self.output_size or source_size

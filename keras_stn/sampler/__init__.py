@@ -17,7 +17,6 @@ along. They give the same numbers.
 
 import contextlib
 import contextvars
-import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,7 +24,7 @@ import tensorflow as tf
 
 from keras_stn.grids import shape_of
 from keras_stn.points import Points, repeated
-from keras_stn.sampler import interpreter, plan
+from keras_stn.sampler import interpreter, plan, xla
 from keras_stn.sampler.borders import BORDERS
 from keras_stn.sampler.kernels import KERNELS
 from keras_stn.sampler.plan import for_gpu
@@ -43,6 +42,7 @@ __all__ = [
     "interpreter",
     "plan",
     "read",
+    "splat",
     "using",
 ]
 
@@ -91,7 +91,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     Returns:
         (batch, [d,] h, w, channels), in the dtype of `images`.
     """
-    check_size(images, sampling)
+    check_size("images", images.shape, sampling)
     if images.dtype == tf.bool:  # which has no products
         return tf.cast(read(tf.cast(images, tf.uint8), points, sampling), tf.bool)
     if images.shape[-1] is None and len(sampling.fill) > 1:  # other images would be broadcast to so many
@@ -106,6 +106,27 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     return _reader.get()(images, points, sampling)
 
 
+def splat(values: Tensor, points: Points, size: tuple[int, ...], sampling: Sampling) -> Tensor:
+    """The adjoint of `read`: images of `size` to which `values` are given at `points`.
+
+    Args:
+        values: (batch, [d,] h, w, channels), floating point.
+        points: Where they go, of as many or, known, for all.
+        size: ([D,] H, W), static.
+        sampling: How images would be read. A fill value takes what goes outside, and is left out.
+
+    Returns:
+        (batch, [D,] H, W, channels), in the dtype of `values`.
+    """
+    check_size("output", (values.shape[0], *size, None), sampling)
+    points = _of_one_batch(points)
+    if points.shape[0] == 1 and values.shape[0] != 1:
+        points = points.tiled(shape_of(values)[0])
+    if _reader.get() is plan.read:
+        return plan.splat(values, points, size, sampling)
+    return xla.splat(values, points.axes, size, sampling)  # in one piece, for files
+
+
 def _of_one_batch(points: Points) -> Points:
     """All axes with the batch of the points: a family may leave one as it is, for every map."""
     if len({batch == 1 for batch in points.batches}) == 1:
@@ -115,9 +136,6 @@ def _of_one_batch(points: Points) -> Points:
 
 
 def _of_one_image(image: Tensor, points: Points, sampling: Sampling) -> Tensor:
-    """One image at many poses: their grids below each other are one grid, and so is what is read."""
-    whole = functools.reduce(tf.add, (tf.zeros_like(axis) for axis in points.axes))
-    batch, first, *sizes = shape_of(whole)
-    as_one = points.each(lambda axis: tf.reshape(axis + whole, (1, batch * first, *sizes)))
-    values = _reader.get()(image, as_one, sampling)
-    return tf.reshape(values, (batch, first, *sizes, shape_of(image)[-1]))
+    """One image at many poses."""
+    values = _reader.get()(image, points.below(points.batch, batch=1), sampling)
+    return tf.reshape(values, (points.batch, *points.output_size, shape_of(image)[-1]))

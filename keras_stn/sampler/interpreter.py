@@ -40,8 +40,8 @@ def read(images: Tensor, points: Points, sampling: Sampling, index_dtype: Any = 
     # The flat index of a tap is the sum of one number for each axis: `first` and y * width, and x.
     strides = [math.prod(sizes[axis + 1 :]) for axis in range(len(sizes))]
     first = tf.range(batch) * math.prod(sizes)
-    if sampling.fill:
-        first += sum(strides)  # pixel 0 lies behind the frame
+    if sampling.fill:  # pixel 0 lies behind the frame
+        first += sum(s for s, margin in zip(strides, margins(images, sampling), strict=True) if margin)
     first = tf.cast(tf.reshape(first, (-1, *[1] * len(sizes))), index_dtype)
     for axis, stride in zip(taps, reversed(strides), strict=True):
         axis[:] = [tap._replace(pixel=_times(tf.cast(tap.pixel, index_dtype), stride)) for tap in axis]
@@ -64,9 +64,10 @@ def read(images: Tensor, points: Points, sampling: Sampling, index_dtype: Any = 
 def _taps(points: Points, sizes: tuple[Any, ...], sampling: Sampling) -> list[list[Tap]]:
     """The taps of each axis, x first."""
     wholes = points.whole or [None] * points.ndim
+    along = sampling.along(points.ndim)
     return [
-        taps_along(axis, size, sampling, whole)
-        for axis, size, whole in zip(points.axes, reversed(sizes), wholes, strict=True)
+        taps_along(axis, size, of_axis, whole)
+        for axis, size, of_axis, whole in zip(points.axes, reversed(sizes), along, wholes, strict=True)
     ]
 
 
@@ -85,19 +86,25 @@ def readable(images: Tensor) -> Tensor:
 def framed(images: Tensor, sampling: Sampling) -> Tensor:
     """The images in a frame of one pixel of the fill value: (batch, H + 2, W + 2, channels).
 
+    It stands where a fill value does: with `fill_mode=("constant", "wrap")` above and below alone.
     What stands outside a framed image is what stands on its frame. So one copy of the images takes the
     place of a mask for each tap, and a fill value costs nothing.
     """
     values = sampling.fill
     slices = tf.split(images, len(values), axis=-1) if len(values) > 1 else [images]
-    margins = (0, 0), *[(1, 1)] * (images.shape.rank - 2), (0, 0)
+    frame = (0, 0), *((margin, margin) for margin in margins(images, sampling)), (0, 0)
     numbers = [images.dtype.as_numpy_dtype(value) for value in values]
     if images.shape[-1] is None or images.shape[-1] < 32:
         # As tensors, for PADV2 even where it is a zero: in TFLite the whole warp takes 0.076 ms instead
         # of 0.115 at 64x64x1. On many channels PAD is faster: 0.56 ms instead of 0.60 at 56x56x64.
         numbers = [tf.convert_to_tensor(number) for number in numbers]
-    framed = [tf.pad(part, margins, constant_values=n) for part, n in zip(slices, numbers, strict=True)]
+    framed = [tf.pad(part, frame, constant_values=n) for part, n in zip(slices, numbers, strict=True)]
     return tf.concat(framed, axis=-1)
+
+
+def margins(images: Tensor, sampling: Sampling) -> list[int]:
+    """How wide the frame is at each axis of the images, ([D,] H, W)."""
+    return [int(axis.border.filled) for axis in reversed(sampling.along(images.shape.rank - 2))]
 
 
 def _index_dtype(*sizes: Any) -> tf.DType:

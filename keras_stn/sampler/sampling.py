@@ -15,7 +15,8 @@ class Sampling:
 
     Attributes:
         interpolation: A name from `kernels.KERNELS`.
-        fill_mode: A name from `borders.BORDERS`.
+        fill_mode: A name from `borders.BORDERS`, or one for each axis, ([of depth,] of rows, of
+            columns). Equal ones are one: `("wrap", "wrap")` is `"wrap"`.
         fill_value: The numbers that stand outside with `fill_mode="constant"`: one, or one per channel.
 
     Raises:
@@ -25,15 +26,17 @@ class Sampling:
         >>> from keras_stn.sampler import Sampling
         >>> Sampling("bilinear", "constant", 0.5).fill_value
         (0.5,)
+        >>> [axis.fill_mode for axis in Sampling(fill_mode=("nearest", "wrap")).along(2)]
+        ['wrap', 'nearest']
     """
 
     interpolation: str = "bilinear"
-    fill_mode: str = "constant"
+    fill_mode: Any = "constant"
     fill_value: Any = 0.0
 
     def __post_init__(self):
         _checks.one_of("interpolation", self.interpolation, KERNELS, _checks.INTERPOLATION_SYNONYMS)
-        _checks.one_of("fill_mode", self.fill_mode, BORDERS, _checks.FILL_MODE_SYNONYMS)
+        object.__setattr__(self, "fill_mode", _checks.fill_mode(self.fill_mode, BORDERS))
         value = _checks.fill_value(self.fill_value)
         object.__setattr__(self, "fill_value", tuple(value) if isinstance(value, list) else (value,))
 
@@ -43,9 +46,23 @@ class Sampling:
 
     @property
     def border(self) -> Border:
+        """Of a sampling whose axes have one: what is `along` an axis has."""
         return BORDERS[self.fill_mode]
 
     @property
+    def borders(self) -> tuple[Border, ...]:
+        """Those of all axes; one, where it is one for all."""
+        words = (self.fill_mode,) if isinstance(self.fill_mode, str) else self.fill_mode
+        return tuple(BORDERS[word] for word in words)
+
+    @property
     def fill(self) -> Sequence[float]:
-        """The numbers outside the image, where the border shows numbers at all; () where pixels."""
-        return self.fill_value if self.border.filled else ()
+        """The numbers outside the image, where a border shows numbers at all; () where pixels."""
+        return self.fill_value if any(border.filled for border in self.borders) else ()
+
+    def along(self, ndim: int) -> tuple["Sampling", ...]:
+        """The sampling along each axis of images with so many, x first as in `Points`."""
+        _checks.fill_mode_fits(self.fill_mode, ndim)
+        if isinstance(self.fill_mode, str):
+            return (self,) * ndim
+        return tuple(dataclasses.replace(self, fill_mode=word) for word in reversed(self.fill_mode))

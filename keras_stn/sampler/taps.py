@@ -28,18 +28,20 @@ class Tap(NamedTuple):
     slope: Tensor | None = None  # of the weight, by the coordinate
 
 
-def check_size(images: Tensor, sampling: Sampling) -> None:
-    """Raise where a pixel would have no number of its own."""
-    batch, *sizes, _ = images.shape
-    if sampling.border.repeat and max(size or 0 for size in sizes) > FAR:
+def check_size(argument: str, shape: Sequence[int | None], sampling: Sampling) -> None:
+    """Raise where a pixel of images of this shape would have no number of its own."""
+    batch, *sizes, _ = shape
+    along = sampling.along(len(sizes))
+    repeated = [size for size, axis in zip(reversed(sizes), along, strict=True) if axis.border.repeat]
+    if max((size or 0 for size in repeated), default=0) > FAR:
         raise _checks.error(
-            f"images must be at most {int(FAR):,} pixels high and wide for "
-            f"fill_mode={sampling.fill_mode!r}. Received: images.shape={tuple(images.shape)}."
+            f"{argument} must be at most {int(FAR):,} pixels high and wide for "
+            f"fill_mode={sampling.fill_mode!r}. Received: {argument}.shape={tuple(shape)}."
         )
     if math.prod(size or 1 for size in (batch, *sizes)) >= 2**31:
         raise _checks.error(
-            "images must have fewer than 2**31 pixels in a batch. "
-            f"Received: images.shape={tuple(images.shape)}."
+            f"{argument} must have fewer than 2**31 pixels in a batch. "
+            f"Received: {argument}.shape={tuple(shape)}."
         )
 
 
@@ -51,7 +53,7 @@ def taps_along(
     slopes: bool = False,
     joined: bool = False,
 ) -> list[Tap]:
-    """The taps along an axis of `size` pixels.
+    """The taps along an axis of `size` pixels, whose `sampling` is one of `Sampling.along`.
 
     `whole` pixels may be added to the coordinate: of the sum, float16 would lose the fraction. `joined`:
     all taps as one, along the last axis, where the coordinate is of size 1.
@@ -134,6 +136,7 @@ def bounded(coordinate: Tensor, size: Any, sampling: Sampling) -> Tensor:
 
     For readers that know taps, but neither NaN nor the far plane. It is in the image or, with a fill
     value, its frame, but for the outer taps of a cubic. With the nearest kernel it is the pixel read.
+    `sampling` is that of one axis.
     """
     kernel, border = sampling.kernel, sampling.border
     size = tf.cast(size, coordinate.dtype)

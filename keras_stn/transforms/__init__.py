@@ -22,6 +22,7 @@ from keras_stn.transforms.polar import Polar
 from keras_stn.transforms.projective import Projective
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
+from keras_stn.transforms.thin_plate_spline import ThinPlateSpline
 from keras_stn.transforms.translation import Translation
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "Projective",
     "Rotation",
     "Similarity",
+    "ThinPlateSpline",
     "Transform",
     "Translation",
     "get",

@@ -34,19 +34,32 @@ _EXPECTED = {
 }
 
 
-def output_size(value: Any) -> tuple[Any, Any]:
-    """`value` if it is (height, width): integers, or scalar tensors inside of graphs."""
-    if isinstance(value, (list, tuple)) and len(value) == 2 and any(map(tf.is_tensor, value)):
-        return value[0], value[1]
-    return _checks.size("output_size", value)
+def _size(family: Any, name: str, value: Any) -> tuple[Any, ...]:
+    """`value` if it is ([depth,] height, width): integers, or scalar tensors inside of graphs."""
+    sizes = isinstance(value, (list, tuple)) and len(value) == family.ndim
+    if sizes and any(map(tf.is_tensor, value)):
+        return tuple(value)
+    return _static_size(family, name, value)
+
+
+def _static_size(family: Any, name: str, value: Any) -> tuple[int, ...]:
+    return _checks.size(name, value, family.ndim)
+
+
+def _boolean(family: Any, name: str, value: Any) -> bool:
+    return _checks.boolean(name, value)
+
+
+def _as_it_is(family: Any, name: str, value: Any) -> Any:
+    return value
 
 
 # How the other arguments are checked, by name; those that only a user's method has are not.
 _CHECKS: dict[str, Callable] = {
-    "output_size": output_size,
-    "source_size": functools.partial(_checks.size, "source_size"),
-    "align_corners": functools.partial(_checks.boolean, "align_corners"),
-    "target_to_source": functools.partial(_checks.boolean, "target_to_source"),
+    "output_size": _size,
+    "source_size": _static_size,
+    "align_corners": _boolean,
+    "target_to_source": _boolean,
 }
 
 
@@ -88,7 +101,7 @@ def _operation(method: Callable, signature: inspect.Signature) -> Callable:
         _, *given = bound.arguments.items()
         tensors = _tensors(self, names, [value for _, value in given[: len(names)]])
         others = {
-            key: value if value is defaults[key] else _CHECKS.get(key, _as_it_is)(value)
+            key: value if value is defaults[key] else _CHECKS.get(key, _as_it_is)(self, key, value)
             for key, value in given[len(names) :]
         }
         if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
@@ -97,10 +110,6 @@ def _operation(method: Callable, signature: inspect.Signature) -> Callable:
         return method(self, *tensors, **others)
 
     return checked
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _tensors(family: Any, names: tuple[str, ...], values: list[Any]) -> list[Tensor]:
@@ -139,19 +148,18 @@ def _tensor(family: Any, name: str, value: Any) -> Tensor:
     elif name == "source":
         _checks.shape(name, tensor, (None, 4, 2), "(batch, 4, 2)")
     elif name == "matrix":
-        _checks.pixel_matrix(name, tensor)
+        _checks.pixel_matrix(name, tensor, family.ndim)
     else:
-        shape, names = params_shape(family)
-        _checks.shape(name, tensor, shape, names)
+        sizes, names = params_of_one(family)
+        _checks.shape(name, tensor, (None, *sizes), f"(batch, {names})")
     _checks.floating(name, tensor.dtype)
     return tensor
 
 
-def params_shape(family: Any) -> tuple[tuple[int | None, ...], str]:
-    """The static shape of the params of a family, and its axes in words."""
-    between = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
-    words = f"({', '.join(('batch', *between))}, {family.num_params})"
-    return (*[None] * (1 + len(between)), family.num_params), words
+def params_of_one(family: Any) -> tuple[tuple[int | None, ...], str]:
+    """The sizes of the params of one map, and their axes in words."""
+    field = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
+    return (*[None] * len(field), family.num_params), ", ".join((*field, str(family.num_params)))
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")

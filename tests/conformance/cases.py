@@ -143,15 +143,17 @@ def _uniform(*shape, around=0.0, within=1.0):
 
 
 IMAGES = _uniform(2, 7, 5, 3)
+VIDEOS = _uniform(2, 3, 7, 5, 3)
 CHANNELS_FIRST = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
 LABELS = _random.integers(0, 9, (2, 7, 5, 1)).astype("int32")
 GRID = _uniform(2, 4, 6, 2, within=1.4)  # some of it outside the images
+VALUES = _uniform(2, 4, 6, 3)  # for the points of GRID
 THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
 
 
-def params(transform) -> np.ndarray:
+def params(transform, *many) -> np.ndarray:
     family = transforms.get(transform)
-    return _uniform(2, family.num_params, around=np.array(family.identity_params), within=0.3)
+    return _uniform(2, *many, family.num_params, around=np.array(family.identity_params), within=0.3)
 
 
 # --- The table -------------------------------------------------------------------------------------
@@ -197,6 +199,8 @@ SPATIAL_TRANSFORMERS = [
         transform="similarity",
     ),
     _transformer("output_size", output_size=(4, 9)),
+    _transformer("glimpses", glimpses=3, output_size=(4, 9)),
+    _transformer("video", inputs=(VIDEOS,), any_size=False),
     _transformer("nearest-wrap", interpolation="nearest", fill_mode="wrap"),
     _transformer("bilinear-reflect", fill_mode="reflect", align_corners=True),
     _transformer("bicubic-mirror", interpolation="bicubic", fill_mode="mirror"),
@@ -243,11 +247,25 @@ WARPS = [
         for fill_mode in FILL_MODES
     ),
     Case(
+        "Warp-pair-of-fill-modes",
+        ("Warp",),
+        lambda: Warp(fill_mode=("constant", "wrap"), fill_value=0.5),
+        (IMAGES, params("affine")),
+    ),
+    Case(
         "Warp-output_size-align_corners",
         ("Warp",),
         lambda: Warp("similarity", (3, 8), align_corners=True),
         (IMAGES, params("similarity")),
     ),
+    Case(
+        "Warp-many-maps",
+        ("Warp",),
+        lambda: Warp("similarity", fill_mode="mirror"),
+        (IMAGES, params("similarity", 4)),
+    ),
+    Case("Warp-video", ("Warp",), lambda: Warp("attention"), (VIDEOS, params("attention"))),
+    Case("Warp-video-frames", ("Warp",), lambda: Warp(), (VIDEOS, params("affine", 3))),
     Case(
         "Warp-channels_first",
         ("Warp",),
@@ -260,6 +278,9 @@ WARPS = [
 _LOCALIZATION = ("Localization", "localization.Localization")
 
 LOCALIZATIONS = [
+    Case(
+        "Localization-glimpses", _LOCALIZATION, lambda: Localization(sequential(), glimpses=2), (IMAGES,)
+    ),
     Case("Localization-default", _LOCALIZATION, Localization, (IMAGES,)),
     *(
         Case(
@@ -348,6 +369,12 @@ FUNCTIONS = [
         )
     ),
     Case(
+        "grid_sample-pair-of-fill-modes",
+        ("ops.grid_sample",),
+        _grid_sample(interpolation="bicubic", fill_mode=("reflect", "nearest")),
+        (IMAGES, GRID),
+    ),
+    Case(
         "grid_sample-labels", ("ops.grid_sample",), _grid_sample(interpolation="nearest"), (LABELS, GRID)
     ),
     Case(
@@ -363,7 +390,31 @@ FUNCTIONS = [
         (CHANNELS_FIRST, GRID),
         any_size=False,
     ),
+    Case(
+        "grid_splat-mean",
+        ("ops.grid_splat",),
+        lambda: lambda values, grid: ops.grid_splat(values, grid, (5, 8), normalize=True),
+        (VALUES, GRID),
+    ),
+    Case(
+        "grid_splat-bicubic-pair-of-fill-modes",
+        ("ops.grid_splat",),
+        lambda: (
+            lambda values, grid: ops.grid_splat(
+                values, grid, (5, 8), "bicubic", ("nearest", "wrap"), align_corners=True
+            )
+        ),
+        (VALUES, GRID),
+    ),
     _warp("affine"),
+    _warp("many-maps", inputs=(IMAGES, params("affine", 4))),
+    _warp("video", inputs=(VIDEOS, params("affine", 3))),
+    Case(
+        "grid_sample-many-grids",
+        ("ops.grid_sample",),
+        _grid_sample(),
+        (IMAGES, np.stack([GRID, -GRID], 1)),
+    ),
     _warp("users-family", transform=Bulge(power=3), users_code=True),
     _warp("users-kernel", interpolation=users_kernel.NAME, fill_mode="reflect", users_code=True),
     _warp("bicubic-mirror", transform="similarity", interpolation="bicubic", fill_mode="mirror"),

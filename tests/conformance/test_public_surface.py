@@ -31,6 +31,7 @@ WITH_COORDINATES = {
     "SpatialTransformer",
     "Warp",
     "ops.grid_sample",
+    "ops.grid_splat",
     "ops.affine_grid",
     "ops.warp",
     "transforms.Transform",
