@@ -11,7 +11,7 @@ import numbers
 import reprlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -155,18 +155,23 @@ def boolean(argument: str, value: Any) -> bool:
     raise error(f"{argument} must be True or False. Received: {argument}={value!r}.")
 
 
+def finite(argument: str, value: Any) -> float:
+    return _number(argument, value, "a finite number", lambda number: True)
+
+
 def positive(argument: str, value: Any) -> float:
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if number and math.isfinite(value) and value > 0:
-        return float(value)
-    raise error(f"{argument} must be a positive number. Received: {argument}={value!r}.")
+    return _number(argument, value, "a positive number", lambda number: number > 0)
 
 
 def not_negative(argument: str, value: Any) -> float:
+    return _number(argument, value, "a number of 0 or above", lambda number: number >= 0)
+
+
+def _number(argument: str, value: Any, what: str, holds: Callable[[Any], bool]) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if number and math.isfinite(value) and value >= 0:
+    if number and math.isfinite(value) and holds(value):
         return float(value)
-    raise error(f"{argument} must be a number of 0 or above. Received: {argument}={value!r}.")
+    raise error(f"{argument} must be {what}. Received: {argument}={value!r}.")
 
 
 def aspect_ratios(argument: str, value: Any) -> tuple[float, float]:
@@ -180,13 +185,6 @@ def aspect_ratios(argument: str, value: Any) -> tuple[float, float]:
         f"{argument} of a volume must be a pair of positive numbers, (width / height, depth / height), "
         f"or 1 for both. Received: {argument}={value!r}."
     )
-
-
-def finite(argument: str, value: Any) -> float:
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if number and math.isfinite(value):
-        return float(value)
-    raise error(f"{argument} must be a finite number. Received: {argument}={value!r}.")
 
 
 def _is_count(value: Any) -> bool:

@@ -117,14 +117,15 @@ def test_a_lens_is_learned_from_a_straight_picture():
     warp = keras_stn.Warp(family, fill_mode="nearest", dtype="float64")
     straight = warp([picture, truth])
     params, optimizer = tf.Variable(np.zeros((1, 5))), keras.optimizers.Adam(0.01)
-    for _ in range(150):
+    for _ in range(100):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((warp([picture, params]) - straight) ** 2)
         optimizer.apply([tape.gradient(loss, params)], [params])
-    # k1, k2 and k3 make up for each other, so the points are compared: they start 5 pixels off.
-    grids = [family.grid(each, (47, 61)) * [61 / 2, 47 / 2] for each in (params, truth, 0 * truth)]
-    assert largest(grids[2] - grids[1]) > 5
-    assert largest(grids[0] - grids[1]) <= 0.3
+    # k1, k2 and k3 make up for each other, most of all at the edges: so inner points are compared.
+    points = [family.grid(each, (47, 61))[:, 8:-8, 8:-8] for each in (0 * truth, params, truth)]
+    before, after = (largest((each - points[-1]) * [61 / 2, 47 / 2]) for each in points[:2])
+    assert before > 2
+    assert after < 0.2
 
 
 def test_what_is_no_camera_is_refused():

@@ -30,8 +30,8 @@ class Localization(keras.layers.Layer):
     Args:
         network: What comes before the head:
 
-            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size; `volume_conv` for
-              volumes; `field_conv` for families whose params are a field;
+            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size; `volume_conv`
+              for volumes; `field_conv` for families whose params are a field;
             - a name from `keras_stn.localization.BUILDERS`: `"resized_conv"`, `"conv"`, `"dense"`,
               `"strided_conv"`, `"volume_conv"`, `"field_conv"`;
             - any Keras model or layer that turns channels_last images into features (batch, n); for a
@@ -125,9 +125,8 @@ class Localization(keras.layers.Layer):
         return (batch, *rest[1:]) if self._by_frame(shape) else shape
 
     def _new_network(self, shape):
-        # The weights of the defaults do not depend on the size that they look at.
-        known: dict[str, Any] = {"field_conv": {"ndim": len(shape) - 2}}
-        known |= dict.fromkeys(DEFAULTS.values(), {"image_size": shape[1:-1]})
+        known: dict[str, Any] = {name: {"image_size": shape[1:-1]} for name in DEFAULTS.values()}
+        known["field_conv"] = {"ndim": len(shape) - 2}
         builder: Any = self._builder
         return BUILDERS[builder](**known.get(builder, {}), dtype=self.dtype_policy)
 

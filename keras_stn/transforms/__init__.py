@@ -1,7 +1,9 @@
 """Transform families: params to source points, one family a file.
 
 Ask for no more than the task needs: `translation` or `attention` for a crop, `rotation` or `similarity`
-for things that lie askew, `affine` if they are also sheared. Fewer params learn faster.
+for things that lie askew, `affine` if they are also sheared, `projective` for a plane seen at a slant.
+`lens_distortion` straightens what a lens has bent; `polar` and `log_polar` turn turns into shifts. Fewer
+params learn faster.
 
 A family is an object: it can hold arguments, and is saved with the model. Wherever a layer takes
 `transform`, a name from `FAMILIES` gives the family with its default arguments.
