@@ -34,7 +34,8 @@ def grid_splat(
     to warp forwards, by a flow from source to target; to undo a read; for gradients of a registration
     energy. The splat of ones says how often each pixel was hit, and 0 where there is a hole. It is
     differentiable with respect to the values and, except for `interpolation="nearest"`, to the grid, and
-    runs eagerly, in `tf.function` and under XLA, on CPU and GPU.
+    runs eagerly, in `tf.function` and under XLA, on CPU and GPU, in SavedModels, in ONNX, and in TFLite
+    on CPUs; the GPUs of phones have no scatter.
 
     Convention:
         A grid point is (x, y) in normalised coordinates of the output: -1 and 1 are the outer edges of
@@ -112,31 +113,40 @@ class Splatting:
     def _sampling(self) -> sampler.Sampling:
         return sampler.Sampling(self.interpolation, self.fill_mode)
 
+    @property
+    def _ndim(self) -> int:
+        """How many axes an image has."""
+        return len(self.output_size)
+
     def output_shape(self, values: Tensor, grid: Tensor) -> _layout.Shape:
         """The static shape of the output; raises where the tensors do not fit."""
-        axes = (
-            "(batch, channels, h, w)"
-            if self.data_format == "channels_first"
-            else "(batch, h, w, channels)"
-        )
+        ndim = self._ndim
+        sizes = ", ".join(("d", "h", "w")[-ndim:])
+        first = self.data_format == "channels_first"
+        axes = f"(batch, channels, {sizes})" if first else f"(batch, {sizes}, channels)"
         _checks.known_rank("values", values, axes)
-        _checks.shape("values", values, (None,) * 4, axes)
+        _checks.shape("values", values, (None,) * (ndim + 2), axes)
         _checks.floating("values", values.dtype)
-        _, *sizes, channels = _layout.shape_to_channels_last(values.shape, self.data_format)
-        of_grid = "(batch of values, h, w, 2), with (h, w) of values"
+        shape = _layout.shape_to_channels_last(values.shape, self.data_format, ndim)
+        of_grid = f"(batch of values, {sizes}, {ndim}), with ({sizes}) of values"
         _checks.known_rank("grid", grid, of_grid)
-        _checks.shape("grid", grid, (None, *sizes, len(sizes)), of_grid)
+        _checks.shape("grid", grid, (None, *shape[1:-1], ndim), of_grid)
         _checks.floating("grid", grid.dtype)
-        _checks.fill_mode_fits(self.fill_mode, len(sizes))
-        batch = _checks.batch("grid", grid, of_grid, "values", values)
-        return _layout.shape_from_channels_last((batch, *self.output_size, channels), self.data_format)
+        _checks.fill_mode_fits(self.fill_mode, ndim)
+        shape = (
+            _checks.batch("grid", grid, of_grid, "values", values),
+            *self.output_size,
+            shape[-1],
+        )
+        return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 
     def __call__(self, values: Tensor, grid: Tensor) -> Tensor:
-        shape = _layout.shape_to_channels_last(self.output_shape(values, grid), self.data_format)
-        values = _layout.to_channels_last(values, self.data_format)  # (batch, h, w, channels)
+        ndim, shape = self._ndim, self.output_shape(values, grid)
+        shape = _layout.shape_to_channels_last(shape, self.data_format, ndim)
+        values = _layout.to_channels_last(values, self.data_format, ndim)
         dtype, grid = values.dtype, tf.cast(grid, grids.coordinate_dtype(values.dtype))
         with sampler.compiled(tf.TensorSpec(shape, dtype), values.shape):
-            axes = [tf.squeeze(axis, -1) for axis in tf.split(grid, len(self.output_size), axis=-1)]
+            axes = [tf.squeeze(axis, -1) for axis in tf.split(grid, ndim, axis=-1)]
             if self.normalize:  # ones beside the values: one splat for both
                 values = tf.cast(values, accumulator(dtype))
                 first, *_ = tf.split(values, [1, -1], axis=-1)
@@ -146,7 +156,7 @@ class Splatting:
             output = sampler.splat(values, points, self.output_size, self._sampling())
             if self.normalize:
                 output = tf.cast(_mean(output), dtype)
-        return _layout.from_channels_last(output, self.data_format)
+        return _layout.from_channels_last(output, self.data_format, ndim)
 
 
 def _where_finite(axes: Sequence[Tensor], values: Tensor) -> Tensor:
