@@ -184,7 +184,9 @@ def matrix_points(
     if not all(isinstance(size, int) for size in (*source_size, *output_size)):
         return Points(tuple(tf.unstack(_all_axes(theta, *static))))
     shape = tf.TensorShape([theta.shape[0], *output_size])
-    return Deferred(_made_of_theta(*static), (theta,), shape, lambda theta: _all_axes(theta, *static))
+    return Deferred(
+        _made_of_theta(*static), (theta,), shape, stack=lambda theta: _all_axes(theta, *static)
+    )
 
 
 @functools.lru_cache(maxsize=256)

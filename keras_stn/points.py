@@ -139,32 +139,39 @@ class Deferred(Points):
         make: A function of `tensors` to the axes: one object for what is alike, as caches compare it.
         tensors: What is trained: theta.
         shape: (batch, [d,] h, w), all but the batch static.
-        stack: A function of `tensors` to `stacked`, of the same bits.
+        axes: A function of `tensors` to the same bits, for readers that do not compile.
+        stack: One to `stacked`, where that is what is made.
         count: How many of the batch of `tensors` are the maps of one image.
     """
 
     def __init__(
-        self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable, count: int = 1
+        self,
+        make: Callable,
+        tensors: tuple,
+        shape: tf.TensorShape,
+        axes: Callable | None = None,
+        stack: Callable | None = None,
+        count: int = 1,
     ):
-        vars(self).update(  # which no one else may: the dataclass is frozen
-            _recipe=(make, tensors), shape=shape, _stack=stack, _count=count, whole=None
-        )
+        forms = {"_recipe": (make, tensors), "_axes": axes, "_stack": stack, "_count": count}
+        vars(self).update(forms, shape=shape, whole=None)  # which no one else may: it is frozen
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
         tensors = tuple(repeated(tensor, batch) for tensor in tensors)
         shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
-        return Deferred(make, tensors, shape, vars(self)["_stack"], vars(self)["_count"])
+        axes, stack, before = (vars(self)[name] for name in ("_axes", "_stack", "_count"))
+        return Deferred(make, tensors, shape, axes, stack, before)
 
     def below(self, count: Any, batch: int | None = None) -> "Points":
         if not isinstance(count, int) or not count:
             return super().below(count, batch)
         make, tensors = self.recipe
+        axes, stack, before = (vars(self)[name] for name in ("_axes", "_stack", "_count"))
         maps, first, *sizes = self.shape
-        batch = None if maps is None else maps // count
-        shape = tf.TensorShape([batch, count * first, *sizes])
-        make, stack = _made_below(make, count), _stacked_below(vars(self)["_stack"], count)
-        return Deferred(make, tensors, shape, stack, count * vars(self)["_count"])
+        shape = tf.TensorShape([None if maps is None else maps // count, count * first, *sizes])
+        axes, stack = axes and _made_below(axes, count), stack and _stacked_below(stack, count)
+        return Deferred(_made_below(make, count), tensors, shape, axes, stack, count * before)
 
     @property
     def batch(self) -> Any:
@@ -175,11 +182,13 @@ class Deferred(Points):
 
     @functools.cached_property
     def stacked(self) -> Tensor:
-        return vars(self)["_stack"](*self.recipe[1])
+        stack = vars(self)["_stack"]
+        return stack(*self.recipe[1]) if stack else Points(self.axes).stacked
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:
-        return tuple(tf.unstack(self.stacked))
+        axes = vars(self)["_axes"]
+        return tuple(axes(*self.recipe[1]) if axes else tf.unstack(self.stacked))
 
     @property
     def recipe(self):

@@ -16,8 +16,10 @@ from keras_stn.transforms.affine import Affine
 from keras_stn.transforms.attention import Attention
 from keras_stn.transforms.base import FAMILIES, Transform
 from keras_stn.transforms.matrix_transform import MatrixTransform
+from keras_stn.transforms.projective import Projective
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
+from keras_stn.transforms.thin_plate_spline import ThinPlateSpline
 from keras_stn.transforms.translation import Translation
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "Affine",
     "Attention",
     "MatrixTransform",
+    "Projective",
     "Rotation",
     "Similarity",
+    "ThinPlateSpline",
     "Transform",
     "Translation",
     "get",

@@ -3,14 +3,14 @@
 import abc
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_stn import _checks, grids
-from keras_stn.points import Points
+from keras_stn.points import Deferred, Points
 from keras_stn.transforms.operations import as_operations
 
 Tensor = Any
@@ -134,7 +134,7 @@ class Transform:
         mapped = self._stacked(params, axes)
         return tf.reshape(mapped, (-1, count, self.ndim))
 
-    def grid(self, params: Tensor, output_size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    def grid(self, params: Tensor, output_size: tuple[int, ...], align_corners: bool = False) -> Tensor:
         """The sampling grid of `params`, for `keras_stn.ops.grid_sample`.
 
         Args:
@@ -152,19 +152,31 @@ class Transform:
     def points(
         self,
         params: Tensor,
-        source_size: tuple[int, int],
-        output_size: tuple[int, int],
+        source_size: tuple[int, ...],
+        output_size: tuple[int, ...],
         align_corners: bool = False,
     ) -> Points:
         """The sampling grid in source pixels, which `keras_stn.Warp` reads images at."""
-        # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
-        # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added to axes.
-        zero = tf.minimum(tf.abs(params[:, :1]), 0)
-        zero = tf.reshape(zero, (-1, *[1] * self.ndim))
+        static = tuple(source_size), tuple(output_size), align_corners
+        of_params = functools.partial(self._pixels, False, *static)
+        if type(self) not in FAMILIES.values() or not all(map(_is_static, (*source_size, *output_size))):
+            return Points(of_params(params))  # nobody knows what users' code can be compiled by
+        shape = tf.TensorShape([params.shape[0], *output_size])
+        return Deferred(_made_of_params(self, *static), (params,), shape, of_params)
+
+    def _pixels(self, folded, source_size, output_size, align_corners, params) -> tuple[Tensor, ...]:
+        """The axes of `points`; `folded` where nothing is lost if a compiler folds what is constant."""
         axes = grids.target_axes(output_size, align_corners, params.dtype)
-        axes = [axis + zero for axis in axes]
+        if not folded:
+            # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
+            # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added.
+            # By a comparison, for that of NaN is a zero as well.
+            first = params[(slice(None), *[slice(0, 1)] * (self.params_ndim - 1))]
+            zero = tf.where(tf.abs(first) < 0, first, tf.zeros_like(first))
+            zero = tf.reshape(zero, (-1, *[1] * self.ndim))
+            axes = [axis + zero for axis in axes]
         mapped = self._mapped(params, axes)
-        return grids.moved_points(axes, mapped, source_size, output_size, align_corners)
+        return grids.moved_points(axes, mapped, source_size, output_size, align_corners).axes
 
     def get_config(self) -> dict:
         return {}
@@ -200,3 +212,13 @@ class Transform:
         mapped = self._mapped(params, axes)
         whole = functools.reduce(tf.add, map(tf.zeros_like, (*axes, *mapped)))
         return tf.stack([axis + whole for axis in mapped], axis=-1)
+
+
+def _is_static(size: Any) -> bool:
+    return isinstance(size, int)
+
+
+@functools.lru_cache(maxsize=256)
+def _made_of_params(family: Transform, *static: Any) -> Callable:
+    """A function of params to axes: one object for equal families, which caches know again."""
+    return functools.partial(family._pixels, True, *static)

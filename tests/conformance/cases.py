@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import users_kernel
+from families import has
 from users_family import Bulge
 
 import keras_stn
@@ -453,17 +454,20 @@ def _methods(name, public, make):
     points = _uniform(2, 11, 2)
     yield case("grid", lambda p: family.grid(p, (4, 9), align_corners=True), one)
     yield case("transform_points", family.transform_points, one, points)
-    if isinstance(family, transforms.MatrixTransform):
-        theta, matrix = (
-            np.array(method(one))
-            for method in (family.theta, lambda p: family.pixel_matrix(p, (7, 5), (4, 9)))
-        )
+    if has(family, "theta"):
         yield case("theta", family.theta, one)
-        yield case("from_theta", family.from_theta, theta)
+        yield case("from_theta", family.from_theta, np.array(family.theta(one)))
+    if has(family, "compose"):
         yield case("compose", family.compose, one, two)
         yield case("inverse", family.inverse, one)
+    if has(family, "pixel_matrix"):
+        matrix = np.array(family.pixel_matrix(one, (7, 5), (4, 9)))
         yield case("pixel_matrix", lambda p: family.pixel_matrix(p, (7, 5), (4, 9)), one)
         yield case("from_pixel_matrix", lambda m: family.from_pixel_matrix(m, (7, 5), (4, 9)), matrix)
+    if has(family, "from_points"):
+        corners = np.array([[[-1, -1], [1, -1], [1, 1], [-1, 1]]] * 2, "float32")
+        nearby = corners + _uniform(2, 4, 2, within=0.3)
+        yield case("from_points", family.from_points, nearby, corners)
 
 
 METHODS = [case for name, family in FAMILIES.items() for case in _methods(name, *family)]
