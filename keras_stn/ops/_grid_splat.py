@@ -19,7 +19,7 @@ Tensor = Any
 def grid_splat(
     values: Tensor,
     grid: Tensor,
-    output_size: tuple[int, int],
+    output_size: tuple[int, ...],
     interpolation: str = "bilinear",
     fill_mode: str | Sequence[str] = "constant",
     normalize: bool = False,
@@ -39,19 +39,19 @@ def grid_splat(
 
     Convention:
         A grid point is (x, y) in normalised coordinates of the output: -1 and 1 are the outer edges of
-        its corner pixels, or their centres with `align_corners=True`. What goes to a point that is NaN
-        or infinite is lost; its gradients are zero.
+        its corner pixels, or their centres with `align_corners=True`. In a volume it is (x, y, z). What
+        goes to a point that is NaN or infinite is lost; its gradients are zero.
 
     Args:
         values: What to give, floating point.
         grid: Where each of the values goes, floating point.
-        output_size: (height, width) of the output.
+        output_size: (height, width) of the output, or (depth, height, width) of a volume.
         interpolation: How a value is shared out among the pixels around its point: `"nearest"` (to one;
-            no gradient to the grid), `"bilinear"` (to four) or `"bicubic"` (to 16, to some of them less
-            than nothing).
+            no gradient to the grid), `"bilinear"` (to four, or eight of a volume) or `"bicubic"` (to 16
+            or 64, to some of them less than nothing).
         fill_mode: Where values outside the output go: with `"constant"` they are lost; with `"nearest"`,
             `"reflect"`, `"mirror"` and `"wrap"` to the pixels that stand there in `grid_sample`. One
-            word, or one for each axis, (of rows, of columns).
+            word, or one for each axis, ([of depth,] of rows, of columns).
         normalize: Whether to divide each pixel by the splat of ones: it is then the mean of the values
             that came, by weight, and 0 where none came. Best with the weights of `"bilinear"` and
             `"nearest"`: those of a cubic may add up to almost nothing.
@@ -61,12 +61,13 @@ def grid_splat(
 
     Input shape:
         `values` (batch, h, w, channels), or (batch, channels, h, w) for channels_first; `grid`
-        (batch, h, w, 2); any size, static or not. A batch of 1 goes with any other. In a graph it must
-        be known to be 1.
+        (batch, h, w, 2); or `values` (batch, d, h, w, channels) and `grid` (batch, d, h, w, 3) for a
+        volume; any size, static or not. A batch of 1 goes with any other. In a graph it must be known
+        to be 1.
 
     Output shape:
-        (batch, H, W, channels), or (batch, channels, H, W), with (H, W) = output_size, in the dtype of
-        `values`. Weights and sums are float32 for values in half precision.
+        (batch, *output_size, channels), or (batch, channels, *output_size), in the dtype of `values`.
+        Weights and sums are float32 for values in half precision.
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.
@@ -101,7 +102,7 @@ class Splatting:
 
     def __post_init__(self) -> None:
         checked = {
-            "output_size": _checks.size("output_size", self.output_size),
+            "output_size": _checks.size("output_size", self.output_size, 2, 3),
             "fill_mode": self._sampling().fill_mode,
             "normalize": _checks.boolean("normalize", self.normalize),
             "align_corners": _checks.boolean("align_corners", self.align_corners),
