@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, transforms
 from keras_stn.ops._warp import Warping
-from keras_stn.sampler import Sampling
+from keras_stn.sampler import Sampling, settings
 
 Tensor = Any
 
@@ -98,7 +98,7 @@ class Warp(keras.layers.Layer):
         sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
         self.fill_mode = sampling.fill_mode
-        self.fill_value = _checks.fill_value(fill_value)
+        self.fill_value = settings.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
         least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler
 from keras_stn.ops._reading import ReadImages, apply
+from keras_stn.sampler import settings
 from keras_stn.sampler.taps import accumulator
 
 Tensor = Any
@@ -133,7 +134,7 @@ class Splatting:
         _checks.known_rank("grid", grid, of_grid)
         _checks.shape("grid", grid, (None, *shape[1:-1], ndim), of_grid)
         _checks.floating("grid", grid.dtype)
-        _checks.fill_mode_fits(self.fill_mode, ndim)
+        settings.fill_mode_fits(self.fill_mode, ndim)
         shape = (
             _checks.batch("grid", grid, of_grid, "values", values),
             *self.output_size,
