@@ -397,6 +397,16 @@ FUNCTIONS = [
         (VALUES, GRID),
     ),
     Case(
+        "grid_splat-volume",
+        ("ops.grid_splat",),
+        lambda: (
+            lambda values, grid: ops.grid_splat(
+                values, grid, (3, 5, 4), fill_mode=("wrap", "constant", "nearest")
+            )
+        ),
+        (_uniform(2, 4, 3, 2, 3), _uniform(2, 4, 3, 2, 3, within=1.4)),
+    ),
+    Case(
         "grid_splat-bicubic-pair-of-fill-modes",
         ("ops.grid_splat",),
         lambda: (
