@@ -169,6 +169,19 @@ def not_negative(argument: str, value: Any) -> float:
     raise error(f"{argument} must be a number of 0 or above. Received: {argument}={value!r}.")
 
 
+def aspect_ratios(argument: str, value: Any) -> tuple[float, float]:
+    """Those of a volume: two positive numbers, or 1 for both."""
+    value = _listed(value)
+    pair = (1.0, 1.0) if value == 1 else value
+    if isinstance(pair, (list, tuple)) and len(pair) == 2:
+        width, depth = pair
+        return positive(argument, width), positive(argument, depth)
+    raise error(
+        f"{argument} of a volume must be a pair of positive numbers, (width / height, depth / height), "
+        f"or 1 for both. Received: {argument}={value!r}."
+    )
+
+
 def _is_count(value: Any) -> bool:
     """Whether `value` is a positive integer that TensorFlow can hold."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool) and 0 < int(value) < 2**31
@@ -199,24 +212,40 @@ def lattice(argument: str, value: Any) -> tuple[int, int]:
     )
 
 
-def size(argument: str, value: Any) -> tuple[int, int]:
-    """Two positive integers, (height, width): a list, a tuple, an array, or part of a static shape."""
-    sizes = _listed(value)
-    if not isinstance(sizes, (list, tuple)) or len(sizes) != 2 or not all(map(_is_count, sizes)):
-        raise error(
-            f"{argument} must be two positive integers, (height, width). Received: {argument}={value!r}."
-        )
-    return int(sizes[0]), int(sizes[1])
+# The sizes of an image, by how many there are.
+_SIZES = {
+    2: "two positive integers, (height, width)",
+    3: "three positive integers, (depth, height, width)",
+}
 
 
-def size_or_unknown(argument: str, value: Any) -> tuple[int | None, int | None]:
+def size(argument: str, value: Any, *ndims: int) -> tuple[int, ...]:
+    """([depth,] height, width), positive: a list, a tuple, an array, or part of a static shape.
+
+    Two integers, or as many as one of `ndims` says.
+    """
+    sizes, ndims = _listed(value), ndims or (2,)
+    if not isinstance(sizes, (list, tuple)) or len(sizes) not in ndims or not all(map(_is_count, sizes)):
+        expected = ", or ".join(_SIZES[ndim] for ndim in ndims)
+        raise error(f"{argument} must be {expected}. Received: {argument}={value!r}.")
+    return tuple(map(int, sizes))
+
+
+def rank(argument: str, value: Any) -> int:
+    """How many axes an image has: 2, or 3 of a volume."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value in _SIZES:
+        return int(value)
+    raise error(f"{argument} must be 2, or 3 for volumes. Received: {argument}={value!r}.")
+
+
+def size_or_unknown(argument: str, value: Any, ndim: int = 2) -> tuple[int | None, ...]:
     """`size`, or None for what is not known."""
     sizes = _listed(value)
-    if isinstance(sizes, (list, tuple)) and len(sizes) == 2 and None in sizes:
+    if isinstance(sizes, (list, tuple)) and len(sizes) == ndim and None in sizes:
         known = [1 if size is None else size for size in sizes]
         if all(map(_is_count, known)):
-            return sizes[0], sizes[1]
-    return size(argument, value)
+            return tuple(sizes)
+    return size(argument, value, ndim)
 
 
 def _listed(value: Any) -> Any:
@@ -265,7 +294,7 @@ def known_rank(argument: str, tensor: Any, names: str) -> None:
         )
 
 
-def rank(tensor: Any) -> int | None:
+def rank_of(tensor: Any) -> int | None:
     """How many axes a tensor has, where that is known."""
     return None if _rank_is_unknown(tensor) else len(tensor.shape)
 
@@ -322,14 +351,15 @@ def params(argument: str, tensor: Any, num_params: int) -> None:
     floating(argument, tensor.dtype)
 
 
-def pixel_matrix(argument: str, tensor: Any) -> None:
+def pixel_matrix(argument: str, tensor: Any, ndim: int = 2) -> None:
     """Raise unless `tensor` may be one affine matrix or a batch of them, the last row written or not."""
-    known_rank(argument, tensor, "(2, 3) or (3, 3), or a batch of these")
+    shapes = f"{ndim, ndim + 1} or {ndim + 1, ndim + 1}"
+    known_rank(argument, tensor, f"{shapes}, or a batch of these")
     received = tuple(tensor.shape)
     rows, columns = received[-2:] if len(received) in (2, 3) else (0, 0)
-    if rows not in (None, 2, 3) or columns not in (None, 3):
+    if rows not in (None, ndim, ndim + 1) or columns not in (None, ndim + 1):
         raise error(
-            f"{argument} must have shape (2, 3) or (3, 3), or be a batch of these. "
+            f"{argument} must have shape {shapes}, or be a batch of these. "
             f"Received: {argument}.shape={received}."
         )
 

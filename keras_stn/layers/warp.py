@@ -79,7 +79,7 @@ class Warp(keras.layers.Layer):
     def __init__(
         self,
         transform: str | transforms.Transform = "affine",
-        output_size: tuple[int, int] | None = None,
+        output_size: tuple[int, ...] | None = None,
         *,
         interpolation: str = "bilinear",
         fill_mode: str | Sequence[str] = "constant",
@@ -91,7 +91,9 @@ class Warp(keras.layers.Layer):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
-        self.output_size = None if output_size is None else _checks.size("output_size", output_size)
+        if output_size is not None:
+            output_size = _checks.size("output_size", output_size, self.transform.ndim)
+        self.output_size = output_size
         sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
         self.fill_mode = sampling.fill_mode

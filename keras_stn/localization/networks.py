@@ -11,7 +11,7 @@ layers = keras.layers
 
 
 def resized_conv(
-    image_size: tuple[int | None, int | None] = (None, None),
+    image_size: tuple[int | None, ...] = (None, None),
     filters: Sequence[int] = (16, 32, 32),
     units: int = 32,
     side: int = 32,

@@ -95,7 +95,7 @@ class GridReading(Reading):
     maps = "grid"
 
     def _ndim(self, images, grid):
-        may_be_volumes = [_checks.rank(tensor) in (5, 6) for tensor in (images, grid)]  # or videos
+        may_be_volumes = [_checks.rank_of(tensor) in (5, 6) for tensor in (images, grid)]  # or videos
         return 3 if all(may_be_volumes) and grid.shape[-1] == 3 else 2
 
     def _of_one(self, ndim):

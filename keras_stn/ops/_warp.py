@@ -17,7 +17,7 @@ def warp(
     images: Tensor,
     params: Tensor,
     transform: str | transforms.Transform = "affine",
-    output_size: tuple[int, int] | None = None,
+    output_size: tuple[int, ...] | None = None,
     interpolation: str = "bilinear",
     fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
@@ -41,7 +41,8 @@ def warp(
         params: The params, one row for each image.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
         interpolation: `"nearest"` (ties to even; no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
@@ -101,10 +102,10 @@ class Warping(Reading):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size = self.output_size
+        size, transform = self.output_size, transforms.get(self.transform)
         self._set(
-            transform=transforms.get(self.transform),
-            output_size=None if size is None else _checks.size("output_size", size),
+            transform=transform,
+            output_size=None if size is None else _checks.size("output_size", size, transform.ndim),
         )
 
     maps = "params"

@@ -200,6 +200,16 @@ def _for_channels(tensor: Tensor, pixels: Tensor) -> Tensor:
 
 def _to_axes(images, upstream, axes, taps, sampling) -> list[Tensor]:
     """Eq. (7): the gradient to each of the axes."""
+    upstream = tf.cast(upstream, accumulator(images.dtype))
+    form = _to_two_axes
+    if len(taps) > 2:
+        form = _to_axes_of_one if images.shape[-1] == 1 else _to_axes_by_tap
+    found = form(images, upstream, axes, taps, sampling)
+    return [_summed(*pair) for pair in zip(found, axes, strict=True)]
+
+
+def _to_two_axes(images, upstream, axes, taps, sampling) -> list[Tensor]:
+    """Both coordinates in one read: the gradient to each, (batch, h, w)."""
     if images.shape[-1] == 1:
         # A sum over one channel is none, and XLA then computes all of it again for each use. So the taps
         # of an axis take the channels' place: 2.0 ms instead of 3.7 in a step at 128x40x40x1.
@@ -207,16 +217,50 @@ def _to_axes(images, upstream, axes, taps, sampling) -> list[Tensor]:
         images = tf.squeeze(images, -1)
     totals: list[Tensor] = [None] * len(taps)
     for pixels, combination in _read(images, taps, sampling, again=True):
-        for number in range(len(taps)):
-            factors = [tap.weight for tap in combination]
-            factors[-1 - number] = combination[-1 - number].slope  # x is last
-            totals[number] = _plus(totals[number], pixels, _product(factors))
-    upstream = tf.cast(upstream, totals[0].dtype)
-    terms = [total * upstream for total in totals]
+        slopes = _slopes(combination)
+        totals = [_plus(total, pixels, slope) for total, slope in zip(totals, slopes, strict=True)]
+    return _summed_over_channels(*(total * upstream for total in totals))
+
+
+def _slopes(combination: Sequence[Tap]) -> Iterator[Tensor]:
+    """The slope of the weight of a combination of taps, by x, y[, z]."""
+    for number in range(1, len(combination) + 1):
+        factors = [tap.weight for tap in combination]
+        factors[-number] = combination[-number].slope  # x is last
+        yield _product(factors)
+
+
+def _to_axes_by_tap(images, upstream, axes, taps, sampling) -> list[Tensor]:
+    """`_to_two_axes` in the other order: each tap is summed over the channels, and then weighted.
+
+    So three coordinates need no more reads than one: a step to params takes 15 ms instead of 49 at
+    4x32x32x32x16. Two are better off without: 15 ms instead of 12 at 8x224x224x3.
+    """
+    pixels, combinations = zip(*_read(images, taps, sampling, again=True), strict=True)
+    terms = [pixel * upstream for pixel in pixels]
     sums: list[Tensor] = []
     for start in range(0, len(terms), 2):
         sums += _summed_over_channels(*terms[start : start + 2])
-    return [_summed(*pair) for pair in zip(sums, axes, strict=True)]
+    totals: list[Tensor] = [None] * len(taps)
+    for total, combination in zip(sums, combinations, strict=True):
+        slopes = _slopes(combination)
+        totals = [_plus(so_far, total, slope) for so_far, slope in zip(totals, slopes, strict=True)]
+    return totals
+
+
+def _to_axes_of_one(images, upstream, axes, taps, sampling) -> list[Tensor]:
+    """The same for one channel, whose place the taps of the last axis take.
+
+    A step to params takes 15 ms instead of 20 at 2x64x64x64x1.
+    """
+    taps = _taps_for_channels(images, axes, sampling)
+    totals: list[Tensor] = [None] * len(taps)
+    for pixels, (last, *others) in _read(tf.squeeze(images, -1), taps, sampling, again=True):
+        sums = _summed_over_channels(pixels * last.weight, pixels * last.slope)
+        weight, slope = (tf.expand_dims(total, -1) for total in sums)
+        slopes = _slopes((last._replace(weight=weight, slope=slope), *others))
+        totals = [_plus(total, upstream, slope) for total, slope in zip(totals, slopes, strict=True)]
+    return [tf.squeeze(total, -1) for total in totals]
 
 
 # Channels from which they are summed eight by eight, in a loop that is unrolled. XLA writes the terms of

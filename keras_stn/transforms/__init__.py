@@ -17,6 +17,7 @@ from keras_stn.transforms.attention import Attention
 from keras_stn.transforms.base import FAMILIES, Transform
 from keras_stn.transforms.displacement import Displacement
 from keras_stn.transforms.matrix_transform import MatrixTransform
+from keras_stn.transforms.projective import Projective
 from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
 from keras_stn.transforms.thin_plate_spline import ThinPlateSpline
@@ -29,6 +30,7 @@ __all__ = [
     "Attention",
     "Displacement",
     "MatrixTransform",
+    "Projective",
     "Rotation",
     "Similarity",
     "ThinPlateSpline",

@@ -121,7 +121,7 @@ class Transform:
         self,
         params: Tensor,
         points: Tensor,
-        source_size: tuple[int, int] | None = None,
+        source_size: tuple[int, ...] | None = None,
         align_corners: bool = False,
     ) -> Tensor:
         """Map target points to source points.
@@ -146,9 +146,9 @@ class Transform:
     def grid(
         self,
         params: Tensor,
-        output_size: tuple[int, int],
+        output_size: tuple[int, ...],
         align_corners: bool = False,
-        source_size: tuple[int, int] | None = None,
+        source_size: tuple[int, ...] | None = None,
     ) -> Tensor:
         """The sampling grid of `params`, for `keras_stn.ops.grid_sample`.
 
@@ -169,8 +169,8 @@ class Transform:
     def points(
         self,
         params: Tensor,
-        source_size: tuple[int, int],
-        output_size: tuple[int, int],
+        source_size: tuple[int, ...],
+        output_size: tuple[int, ...],
         align_corners: bool = False,
     ) -> Points:
         """The sampling grid in source pixels, which `keras_stn.Warp` reads images at."""

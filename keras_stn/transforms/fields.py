@@ -11,6 +11,7 @@ from keras_stn.sampler import Sampling
 from keras_stn.sampler.kernels import Kernel
 from keras_stn.sampler.taps import taps_along
 from keras_stn.transforms.base import Transform
+from keras_stn.transforms.of_any_rank import axis_names
 
 Tensor = Any
 
@@ -49,9 +50,10 @@ class Field(Transform):
     def __init__(self, interpolation: str, ndim: int):
         self.interpolation = _checks.one_of("interpolation", interpolation, INTERPOLATIONS)
         self.between = INTERPOLATIONS[interpolation]
-        self.ndim = int(_checks.one_of("ndim", str(ndim), ("2", "3")))
+        self.ndim = _checks.rank("ndim", ndim)
         self.params_ndim = self.ndim + 2
         self.num_params, self.identity_params = self.ndim, (0.0,) * self.ndim
+        self.param_names = axis_names(ndim)
 
     def displacements(self, params: Tensor, source_size: Sequence[Any], align_corners: bool) -> Tensor:
         """The field of displacements, of any size, that a field of params stands for."""

@@ -1,5 +1,7 @@
 """Velocity: a field that points flow along, and back."""
 
+import abc
+
 import tensorflow as tf
 
 from keras_stn import _checks, grids, sampler
@@ -69,6 +71,7 @@ class Velocity(Field):
             flow += sampler.read(flow, there, LINEAR)
         return flow / tf.where(to_own > 0, to_own, tf.ones_like(to_own))
 
+    @abc.abstractmethod
     def compose(self, outer, inner):
         raise _checks.missing(
             "Velocity.compose has no closed form. Map the points of the grid of one map by "
