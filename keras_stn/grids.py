@@ -44,6 +44,11 @@ def for_float16() -> Iterator[None]:
         _float16.reset(token)
 
 
+def in_float16() -> bool:
+    """Whether it is so: points are then made at once, whole pixels and the rest."""
+    return _float16.get()
+
+
 def shape_of(tensor: Tensor) -> tuple[Any, ...]:
     """The shape, as integers wherever it is static."""
     static = tensor.shape.as_list()

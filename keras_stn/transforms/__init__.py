@@ -28,6 +28,7 @@ from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
 from keras_stn.transforms.thin_plate_spline import ThinPlateSpline
 from keras_stn.transforms.translation import Translation
+from keras_stn.transforms.velocity import Velocity
 
 __all__ = [
     "FAMILIES",
@@ -45,6 +46,7 @@ __all__ = [
     "ThinPlateSpline",
     "Transform",
     "Translation",
+    "Velocity",
     "get",
 ]
 

@@ -130,7 +130,7 @@ class Transform:
         self,
         params: Tensor,
         points: Tensor,
-        source_size: tuple[int, int] | None = None,
+        source_size: tuple[int, ...] | None = None,
         align_corners: bool = False,
     ) -> Tensor:
         """Map target points to source points.
@@ -188,8 +188,9 @@ class Transform:
         def plain(params):
             return self._pixels(params, *static, folded=False)
 
-        if type(self) not in FAMILIES.values() or not all(map(_is_static, (*source_size, *output_size))):
-            return plain(params)  # nobody knows what users' code can be compiled by
+        known = type(self) in FAMILIES.values()  # nobody knows whether users' code can be compiled
+        if grids.in_float16() or not known or not all(map(_is_static, (*source_size, *output_size))):
+            return plain(params)
         shape = tf.TensorShape([params.shape[0], *output_size])
         return Deferred(_made_of_params(self, *static), (params,), shape, plain)
 

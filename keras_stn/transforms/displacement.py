@@ -1,5 +1,7 @@
 """Displacement: a vector for each point of a field."""
 
+import abc
+
 from keras_stn import _checks
 from keras_stn.transforms.base import register
 from keras_stn.transforms.fields import Field
@@ -50,12 +52,14 @@ class Displacement(Field):
     def displacements(self, params, source_size, align_corners):
         return params
 
+    @abc.abstractmethod
     def compose(self, outer, inner):
         raise _checks.missing(
             "Displacement.compose has no closed form. Map the points of the grid of one map by "
             "transform_points of the other, and read by keras_stn.ops.grid_sample."
         )
 
+    @abc.abstractmethod
     def inverse(self, params):
         raise _checks.missing(
             "Displacement.inverse has no closed form. keras_stn.transforms.Velocity has one."

@@ -1,19 +1,17 @@
 """Fields: params for points all over the picture, and what stands between these points."""
 
-import functools
-import itertools
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from keras_stn import _checks, grids
+from keras_stn import _checks, grids, sampler
 from keras_stn.grids import shape_of
 from keras_stn.sampler import Sampling
 from keras_stn.sampler.kernels import Kernel
 from keras_stn.sampler.taps import taps_along
 from keras_stn.transforms.base import Transform
+from keras_stn.transforms.of_any_rank import axis_names
 
 Tensor = Any
 
@@ -39,23 +37,26 @@ class _Spline(Sampling):
 
 
 # Beyond the outermost points of a field stand copies of these.
-INTERPOLATIONS = {"linear": Sampling("bilinear", "nearest"), "bspline": _Spline("bspline", "nearest")}
+LINEAR, BSPLINE = Sampling("bilinear", "nearest"), _Spline("bspline", "nearest")
+INTERPOLATIONS = {"linear": LINEAR, "bspline": BSPLINE}
 
 
 class Field(Transform):
     """Base of the families whose params are a field (batch, [d,] h, w, ndim) in pixels of the source.
 
-    A subclass writes `displacements`.
+    A subclass writes `displacements`; between the points of what it returns, `between` reads.
     """
 
     def __init__(self, interpolation: str, ndim: int):
         self.interpolation = _checks.one_of("interpolation", interpolation, INTERPOLATIONS)
-        self.ndim = int(_checks.one_of("ndim", str(ndim), ("2", "3")))
+        self.between = INTERPOLATIONS[interpolation]
+        self.ndim = _checks.rank("ndim", ndim)
         self.params_ndim = self.ndim + 2
         self.num_params, self.identity_params = self.ndim, (0.0,) * self.ndim
+        self.param_names = axis_names(ndim)
 
     def displacements(self, params: Tensor, source_size: Sequence[Any], align_corners: bool) -> Tensor:
-        """The field of displacements that a field of params stands for, of the same shape."""
+        """The field of displacements, of any size, that a field of params stands for."""
         raise NotImplementedError
 
     def map(self, params, *axes):
@@ -70,8 +71,8 @@ class Field(Transform):
 
     def _pixels(self, params, source_size, output_size, align_corners, *, folded):
         field = self.displacements(params, source_size, align_corners)
-        if not (self.interpolation == "linear" and tuple(field.shape[1:-1]) == tuple(output_size)):
-            field = resized(field, output_size, align_corners, INTERPOLATIONS[self.interpolation])
+        if self.between is not LINEAR or tuple(field.shape[1:-1]) != tuple(output_size):
+            field = resized(field, output_size, align_corners, self.between)
         return grids.shifted_points(components(field), source_size, output_size, align_corners)
 
     def _places(self, params, axes, source_size, align_corners):
@@ -82,7 +83,7 @@ class Field(Transform):
             )
         field = self.displacements(params, source_size, align_corners)
         points = grids.to_pixels(axes, shape_of(field)[1:-1], align_corners)
-        shifts = components(read(field, points.axes, INTERPOLATIONS[self.interpolation]))
+        shifts = components(sampler.read(field, points, self.between))
         spans = [grids.divisor(size, align_corners, params.dtype) / 2 for size in reversed(source_size)]
         return [axis + shift / length for axis, shift, length in zip(axes, shifts, spans, strict=True)]
 
@@ -105,25 +106,3 @@ def resized(field: Tensor, size: Sequence[Any], align_corners: bool, sampling: S
             total = term if total is None else total + term
         field = total
     return field
-
-
-def read(field: Tensor, axes: Sequence[Tensor], sampling: Sampling) -> Tensor:
-    """A field at points of its own, x first: (batch, [d,] h, w, ndim)."""
-    batch, *sizes, ndim = shape_of(field)
-    like = tf.zeros((batch, *[1] * len(axes)), field.dtype)
-    whole = functools.reduce(tf.add, map(tf.zeros_like, axes), like)
-    taps = [
-        taps_along(axis + whole, size, sampling)
-        for axis, size in zip(axes, reversed(sizes), strict=True)
-    ]
-    flat, total = tf.reshape(field, (batch, -1, ndim)), None
-    for combination in itertools.product(*reversed(taps)):
-        index = functools.reduce(
-            lambda index, axis: index * axis[1] + axis[0],
-            zip((tf.cast(tap.pixel, tf.int32) for tap in combination), sizes, strict=True),
-            0,
-        )
-        weight = functools.reduce(operator.mul, (tap.weight for tap in combination))
-        term = tf.gather(flat, index, batch_dims=1) * tf.expand_dims(weight, -1)
-        total = term if total is None else total + term
-    return total
