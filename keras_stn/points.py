@@ -128,6 +128,21 @@ def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tensors
 
 
+class Stack(Points):
+    """Points that are made as one tensor, (ndim, batch, [d,] h, w)."""
+
+    def __init__(self, stacked: Tensor):
+        vars(self).update(_stacked=stacked, whole=None)  # which no one else may: the dataclass is frozen
+
+    @property
+    def stacked(self) -> Tensor:
+        return vars(self)["_stacked"]
+
+    @functools.cached_property
+    def axes(self) -> tuple[Tensor, ...]:
+        return tuple(tf.unstack(self.stacked))
+
+
 class Deferred(Points):
     """Points whose axes are made when somebody asks for them.
 
@@ -137,24 +152,22 @@ class Deferred(Points):
 
     Args:
         make: A function of `tensors` to the axes: one object for what is alike, as caches compare it.
-        tensors: What is trained: theta.
+        tensors: What is trained: theta, params.
         shape: (batch, [d,] h, w), all but the batch static.
-        stack: A function of `tensors` to `stacked`, of the same bits.
+        plain: A function of `tensors` to the same points, for readers that do not compile.
         count: How many of the batch of `tensors` are the maps of one image.
     """
 
     def __init__(
-        self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable, count: int = 1
+        self, make: Callable, tensors: tuple, shape: tf.TensorShape, plain: Callable, count: int = 1
     ):
-        vars(self).update(  # which no one else may: the dataclass is frozen
-            _recipe=(make, tensors), shape=shape, _stack=stack, _count=count, whole=None
-        )
+        vars(self).update(_recipe=(make, tensors), shape=shape, _plain=plain, _count=count, whole=None)
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
         tensors = tuple(repeated(tensor, batch) for tensor in tensors)
         shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
-        return Deferred(make, tensors, shape, vars(self)["_stack"], vars(self)["_count"])
+        return Deferred(make, tensors, shape, vars(self)["_plain"], vars(self)["_count"])
 
     def below(self, count: Any, batch: int | None = None) -> "Points":
         if not isinstance(count, int) or not count:
@@ -163,8 +176,14 @@ class Deferred(Points):
         maps, first, *sizes = self.shape
         batch = None if maps is None else maps // count
         shape = tf.TensorShape([batch, count * first, *sizes])
-        make, stack = _made_below(make, count), _stacked_below(vars(self)["_stack"], count)
-        return Deferred(make, tensors, shape, stack, count * vars(self)["_count"])
+        plain = vars(self)["_plain"]
+
+        def plain_below(*tensors):
+            return plain(*tensors).below(count)
+
+        return Deferred(
+            _made_below(make, count), tensors, shape, plain_below, count * vars(self)["_count"]
+        )
 
     @property
     def batch(self) -> Any:
@@ -174,12 +193,16 @@ class Deferred(Points):
         return tf.shape(self.recipe[1][0])[0] // vars(self)["_count"]
 
     @functools.cached_property
+    def _made(self) -> Points:
+        return vars(self)["_plain"](*self.recipe[1])
+
+    @property
     def stacked(self) -> Tensor:
-        return vars(self)["_stack"](*self.recipe[1])
+        return self._made.stacked
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:
-        return tuple(tf.unstack(self.stacked))
+        return self._made.axes
 
     @property
     def recipe(self):
@@ -201,12 +224,5 @@ def _made_below(make: Callable, count: int) -> Callable:
     def below(*tensors):
         axes = make(*tensors)
         return [_below(axis, count, None, axes) for axis in axes]
-
-    return below
-
-
-def _stacked_below(stack: Callable, count: int) -> Callable:
-    def below(*tensors):
-        return tf.stack([_below(axis, count, None, [axis]) for axis in tf.unstack(stack(*tensors))])
 
     return below

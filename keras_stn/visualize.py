@@ -18,8 +18,8 @@ _OUTLINE, _TOP = "#ff8c1a", "#22c7e8"
 def sampling_quadrilateral(
     transform: Any,
     params: Any,
-    image_size: tuple[int, int],
-    output_size: tuple[int, int] | None = None,
+    image_size: tuple[int, ...],
+    output_size: tuple[int, ...] | None = None,
     align_corners: bool = False,
     points_per_side: int = 1,
 ) -> np.ndarray:
@@ -71,7 +71,7 @@ def sampling_quadrilateral(
     return np.stack([np.asarray(axis) for axis in pixels.axes], axis=-1)  # (batch, n, 2)
 
 
-def _border(output_size: tuple[int, int], align_corners: bool, points_per_side: int) -> np.ndarray:
+def _border(output_size: tuple[int, ...], align_corners: bool, points_per_side: int) -> np.ndarray:
     """Normalised points around the output, clockwise from its top left corner: (1, n, 2)."""
     # A centre is (size - 1) / span from the middle, and its outer edge half a pixel, 1 / span, further;
     # an axis of one pixel has a span of 0 between centres, and no scale but the pixel itself.

@@ -1,7 +1,6 @@
 """Images with their boxes, points and label maps: one call of `Warp` moves them all."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -110,7 +109,10 @@ class Move(keras.Operation):
         if self.bounding_box_format is None:
             _checks.shape("points", places, (None, None, 2), "(batch, n, 2)")
             x, y = tf.split(tf.cast(places, params.dtype), 2, axis=-1)
-            put = functools.partial(family.transform_points, params)
+
+            def put(points):
+                return family.transform_points(params, points, sizes[0], align_corners)
+
             return tf.concat(boxes_of.moved(x, y, put, sizes[::-1], align_corners), axis=-1)
         boxes = family.transform_boxes(params, places, self.bounding_box_format, *sizes, align_corners)
         boxes, seen = boxes_of.clipped(boxes, self.bounding_box_format, sizes[0])

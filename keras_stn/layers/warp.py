@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_stn import _checks, _layout, transforms
 from keras_stn.layers import _together
 from keras_stn.ops._warp import Warping
-from keras_stn.sampler import Sampling
+from keras_stn.sampler import Sampling, settings
 from keras_stn.transforms.boxes import checked_format
 
 Tensor = Any
@@ -39,7 +39,8 @@ class Warp(keras.layers.Layer):
         interpolation: `"nearest"` (ties to even; gives no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, (of rows, of columns).
+            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, ([of depth,] of rows, of
+            columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
@@ -96,7 +97,7 @@ class Warp(keras.layers.Layer):
     def __init__(
         self,
         transform: str | transforms.Transform = "affine",
-        output_size: tuple[int, int] | None = None,
+        output_size: tuple[int, ...] | None = None,
         *,
         interpolation: str = "bilinear",
         fill_mode: str | Sequence[str] = "constant",
@@ -110,11 +111,13 @@ class Warp(keras.layers.Layer):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
-        self.output_size = None if output_size is None else _checks.size("output_size", output_size)
+        if output_size is not None:
+            output_size = _checks.size("output_size", output_size, self.transform.ndim)
+        self.output_size = output_size
         sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
         self.fill_mode = sampling.fill_mode
-        self.fill_value = _checks.fill_value(fill_value)
+        self.fill_value = settings.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
         self.inverse = _checks.boolean("inverse", inverse)

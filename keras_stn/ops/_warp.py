@@ -17,7 +17,7 @@ def warp(
     images: Tensor,
     params: Tensor,
     transform: str | transforms.Transform = "affine",
-    output_size: tuple[int, int] | None = None,
+    output_size: tuple[int, ...] | None = None,
     interpolation: str = "bilinear",
     fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
@@ -42,11 +42,13 @@ def warp(
         params: The params, one row for each image.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
         interpolation: `"nearest"` (ties to even; no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `grid_sample`; or one for each axis, (of rows, of columns).
+            `"wrap"`, as in `grid_sample`; or one for each axis, ([of depth,] of rows, of
+            columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
@@ -106,10 +108,10 @@ class Warping(Reading):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size = self.output_size
+        size, transform = self.output_size, transforms.get(self.transform)
         self._set(
-            transform=transforms.get(self.transform),
-            output_size=None if size is None else _checks.size("output_size", size),
+            transform=transform,
+            output_size=None if size is None else _checks.size("output_size", size, transform.ndim),
             inverse=_checks.boolean("inverse", self.inverse),
         )
         if self.inverse:
@@ -122,6 +124,12 @@ class Warping(Reading):
 
     def _of_one(self, ndim):
         return params_of_one(self.transform)
+
+    def _hint(self, images):
+        volumes = (
+            self.transform.ndim == 2 and _checks.rank_of(images) == 5 and "ndim" in vars(self.transform)
+        )
+        return f"; for volumes: transforms.{type(self.transform).__name__}(ndim=3)" * volumes
 
     def _check_dtype(self, params):
         _checks.real("params", params.dtype)

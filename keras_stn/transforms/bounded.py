@@ -85,7 +85,8 @@ class Bounded(Transform):
         self.param_names = tuple(name for name in names if name not in self.fixed)
         self.num_params = len(self.param_names)
         self.identity_params = (0.0,) * self.num_params
-        self.ndim, self.params_ndim, self.straight = family.ndim, family.params_ndim, family.straight
+        for name in ("ndim", "params_ndim", "straight", "has_identity"):
+            setattr(self, name, getattr(family, name))
         identity = dict(zip(names, family.identity_params, strict=True))
         self._squash = bounds.Squash(
             tuple(identity[name] for name in self.param_names),
@@ -145,6 +146,10 @@ class Bounded(Transform):
         return boxes_of.in_lead_of(inner_params, self.unconstrain(flat))
 
     # --- Of a family of matrices
+
+    @property
+    def theta_shape(self) -> tuple[int, int]:
+        return self._of_matrices("theta_shape")
 
     def theta(self, params: Tensor) -> Tensor:
         """The matrices (batch, 2, 3) of params (batch, num_params)."""

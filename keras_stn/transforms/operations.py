@@ -30,6 +30,7 @@ TENSORS = {
     "transform_rotated_boxes": ("params", "boxes"),
     "from_boxes": ("boxes",),
     "from_rotated_boxes": ("boxes",),
+    "from_points": ("source", "target"),
 }
 
 # The shapes of those that go with others.
@@ -37,26 +38,40 @@ _EXPECTED = {
     "points": "(batch of params, n, 2)",
     "boxes": "(batch of params, n, 4 or 5)",
     "inner": "(batch of outer, num_params)",
+    "target": "(batch of source, 4, 2)",
 }
 
 # What may be whole numbers.
-_REAL = {"points", "boxes"}
+_REAL = {"points", "boxes", "target"}
 
 
-def _size(argument: str, value: Any) -> tuple[Any, Any]:
-    """`value` if it is (height, width): integers, or scalar tensors inside of graphs."""
-    if isinstance(value, (list, tuple)) and len(value) == 2 and any(map(tf.is_tensor, value)):
-        return value[0], value[1]
-    return _checks.size(argument, value)
+def _size(family: Any, name: str, value: Any) -> tuple[Any, ...]:
+    """`value` if it is ([depth,] height, width): integers, or scalar tensors inside of graphs."""
+    sizes = isinstance(value, (list, tuple)) and len(value) == family.ndim
+    if sizes and any(map(tf.is_tensor, value)):
+        return tuple(value)
+    return _checks.size(name, value, family.ndim)
+
+
+def _boolean(family: Any, name: str, value: Any) -> bool:
+    return _checks.boolean(name, value)
+
+
+def _box_format(family: Any, name: str, value: Any) -> str:
+    return boxes.checked_format(value)
+
+
+def _as_it_is(family: Any, name: str, value: Any) -> Any:
+    return value
 
 
 # How the other arguments are checked, by name; those that only a user's method has are not.
 _CHECKS: dict[str, Callable] = {
-    "output_size": functools.partial(_size, "output_size"),
-    "source_size": functools.partial(_size, "source_size"),
-    "align_corners": functools.partial(_checks.boolean, "align_corners"),
-    "target_to_source": functools.partial(_checks.boolean, "target_to_source"),
-    "bounding_box_format": boxes.checked_format,
+    "output_size": _size,
+    "source_size": _size,
+    "align_corners": _boolean,
+    "target_to_source": _boolean,
+    "bounding_box_format": _box_format,
 }
 
 
@@ -68,7 +83,10 @@ def as_operations(cls: type) -> type:
     """
     for name in TENSORS:
         method = vars(cls).get(name)
-        if inspect.isfunction(method) and not getattr(method, "__isabstractmethod__", False):
+        if isinstance(method, classmethod):
+            operation = _operation(method.__func__, inspect.signature(method.__func__))
+            setattr(cls, name, classmethod(operation))
+        elif inspect.isfunction(method) and not getattr(method, "__isabstractmethod__", False):
             setattr(cls, name, _operation(method, _signature(cls, name)))
     return cls
 
@@ -95,18 +113,15 @@ def _operation(method: Callable, signature: inspect.Signature) -> Callable:
         _, *given = bound.arguments.items()
         tensors = _tensors(self, names, [value for _, value in given[: len(names)]])
         others = {
-            key: value if value is defaults[key] else _CHECKS.get(key, _as_it_is)(value)
+            key: value if value is defaults[key] else _CHECKS.get(key, _as_it_is)(self, key, value)
             for key, value in given[len(names) :]
         }
         if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
-            return TransformMethod(self, name, others).symbolic_call(*tensors)
+            family = self() if isinstance(self, type) else self
+            return TransformMethod(family, name, others).symbolic_call(*tensors)
         return method(self, *tensors, **others)
 
     return checked
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _tensors(family: Any, names: tuple[str, ...], values: list[Any]) -> list[Tensor]:
@@ -135,14 +150,18 @@ def _repeated(tensor: Tensor, like: Tensor) -> Tensor:
 
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
     tensor = _checks.tensor(name, value)
-    if name == "points":
-        _checks.shape(name, tensor, (None, None, family.ndim), f"(batch, n, {family.ndim})")
+    if name in ("points", "target"):
+        count, n = (None, "n") if name == "points" else (4, "4")
+        _checks.shape(name, tensor, (None, count, family.ndim), f"(batch, {n}, {family.ndim})")
     elif name == "boxes":
         boxes.check(tensor)
     elif name == "theta":
-        _checks.shape(name, tensor, (None, 2, 3), "(batch, 2, 3)")
+        rows, columns = family.theta_shape
+        _checks.shape(name, tensor, (None, rows, columns), f"(batch, {rows}, {columns})")
+    elif name == "source":
+        _checks.shape(name, tensor, (None, 4, 2), "(batch, 4, 2)")
     elif name == "matrix":
-        _checks.pixel_matrix(name, tensor)
+        _checks.pixel_matrix(name, tensor, family.ndim)
     else:
         sizes, names = params_of_one(family.transform if name == "inner_params" else family)
         _checks.shape(name, tensor, (None, *sizes), f"(batch, {names})")

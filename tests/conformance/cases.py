@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import users_kernel
+from families import has
 from users_family import Bulge
 
 import keras_stn
@@ -128,6 +129,18 @@ def functional() -> keras.Model:
     return keras.Model(images, keras.layers.concatenate([left, right]))
 
 
+def maps(dtype=None) -> keras.Model:
+    """A user's network for fields: feature maps."""
+    convolution = keras.layers.Conv2D(
+        3, 3, strides=2, activation="tanh", padding="same", data_format="channels_last", dtype=dtype
+    )
+    return keras.Sequential([convolution])
+
+
+def network_for(family):
+    return maps if transforms.get(family).params_ndim > 2 else sequential
+
+
 def small_strided_conv() -> keras.Model:
     return localization.strided_conv(widths=(4, 6), reduced=3, units=5)
 
@@ -151,8 +164,10 @@ THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
 
 
 def params(transform, *many) -> np.ndarray:
+    """Of two maps, or two times many; fields are of 4 x 3 points."""
     family = transforms.get(transform)
-    return _uniform(2, *many, family.num_params, around=np.array(family.identity_params), within=0.3)
+    shape = 2, *many, *(4, 3)[: family.params_ndim - 2], family.num_params
+    return _uniform(*shape, around=np.array(family.identity_params), within=0.3)
 
 
 # --- The table -------------------------------------------------------------------------------------
@@ -160,10 +175,10 @@ def params(transform, *many) -> np.ndarray:
 FAMILIES = {
     **{name: (f"transforms.{family.__name__}", family) for name, family in transforms.FAMILIES.items()},
     "rotation-of-oblongs": ("transforms.Rotation", lambda: transforms.Rotation(aspect_ratio=5 / 7)),
-    "bounded": (
+    "bounded": (  # ranges that hold the inverses as well
         "transforms.Bounded",
         lambda: transforms.Bounded(
-            "similarity", fixed={"x": 0.05}, max_rotation=0.2, scale_range=(0.9, 1.3)
+            "similarity", fixed={"angle": 0.0}, scale_range=(0.4, 2.5), max_translation=(1.5, 2.0)
         ),
     ),
     "users-points": ("transforms.Transform", lambda: Bulge(power=3)),
@@ -179,7 +194,8 @@ def _transformer(id, *, covers=(), inputs=(IMAGES,), any_size=True, users_code=F
     """`arguments` are the layer's; a `localization` that is a function makes a fresh network."""
 
     def make():
-        network = arguments.get("localization", sequential)
+        default = network_for(arguments.get("transform", "affine"))
+        network = arguments.get("localization", default)
         network = network() if callable(network) else network
         return SpatialTransformer(**{**arguments, "localization": network})
 
@@ -344,6 +360,7 @@ NETWORKS = [
     Case("resized_conv", ("localization.resized_conv",), localization.resized_conv, (IMAGES,)),
     Case("conv", ("localization.conv",), localization.conv, (IMAGES,), any_size=False),
     Case("dense", ("localization.dense",), localization.dense, (IMAGES,), any_size=False),
+    Case("field_conv", ("localization.field_conv",), localization.field_conv, (IMAGES,)),
     Case(
         "strided_conv",
         ("localization.strided_conv",),
@@ -406,6 +423,16 @@ FUNCTIONS = [
         ("ops.grid_splat",),
         lambda: lambda values, grid: ops.grid_splat(values, grid, (5, 8), normalize=True),
         (VALUES, GRID),
+    ),
+    Case(
+        "grid_splat-volume",
+        ("ops.grid_splat",),
+        lambda: (
+            lambda values, grid: ops.grid_splat(
+                values, grid, (3, 5, 4), fill_mode=("wrap", "constant", "nearest")
+            )
+        ),
+        (_uniform(2, 4, 3, 2, 3), _uniform(2, 4, 3, 2, 3, within=1.4)),
     ),
     Case(
         "grid_splat-bicubic-pair-of-fill-modes",
@@ -475,8 +502,11 @@ def _methods(name, public, make):
     family = keras_stn.transforms.get(make())
     one, two = params(family), params(family)
     points = _uniform(2, 11, 2)
-    yield case("grid", lambda p: family.grid(p, (4, 9), align_corners=True), one)
-    yield case("transform_points", family.transform_points, one, points)
+    yield case("grid", lambda p: family.grid(p, (4, 9), True, (7, 5)), one)
+    yield case("transform_points", lambda p, x: family.transform_points(p, x, (7, 5)), one, points)
+    if has(family, "theta"):
+        yield case("theta", family.theta, one)
+        yield case("from_theta", family.from_theta, np.array(family.theta(one)))
     sizes = (7, 5), (4, 9)
     boxes, rotated = _uniform(2, 3, 4, around=2, within=2), _uniform(2, 3, 5, around=2, within=2)
     yield case("transform_boxes", lambda p, b: family.transform_boxes(p, b, "xywh", *sizes), one, boxes)
@@ -489,23 +519,22 @@ def _methods(name, public, make):
     if isinstance(family, transforms.Bounded):
         yield case("constrain", family.constrain, one)
         yield case("unconstrain", family.unconstrain, np.array(family.constrain(one)))
+    if name in ("affine", "attention", "similarity", "translation"):
+        yield case("from_boxes", lambda b: family.from_boxes(b, "xywh", *sizes), boxes)
+    if name == "affine":
+        yield case("from_rotated_boxes", lambda b: family.from_rotated_boxes(b, *sizes), rotated)
+    if has(family, "compose"):
         yield case("compose", family.compose, one, two)
+    if has(family, "inverse"):
         yield case("inverse", family.inverse, one)
-    if isinstance(family, transforms.MatrixTransform):
-        theta, matrix = (
-            np.array(method(one))
-            for method in (family.theta, lambda p: family.pixel_matrix(p, (7, 5), (4, 9)))
-        )
-        yield case("theta", family.theta, one)
-        if name in ("affine", "attention", "similarity", "translation"):
-            yield case("from_boxes", lambda b: family.from_boxes(b, "xywh", *sizes), boxes)
-        if name == "affine":
-            yield case("from_rotated_boxes", lambda b: family.from_rotated_boxes(b, *sizes), rotated)
-        yield case("from_theta", family.from_theta, theta)
-        yield case("compose", family.compose, one, two)
-        yield case("inverse", family.inverse, one)
+    if has(family, "pixel_matrix"):
+        matrix = np.array(family.pixel_matrix(one, (7, 5), (4, 9)))
         yield case("pixel_matrix", lambda p: family.pixel_matrix(p, (7, 5), (4, 9)), one)
         yield case("from_pixel_matrix", lambda m: family.from_pixel_matrix(m, (7, 5), (4, 9)), matrix)
+    if has(family, "from_points"):
+        corners = np.array([[[-1, -1], [1, -1], [1, 1], [-1, 1]]] * 2, "float32")
+        nearby = corners + _uniform(2, 4, 2, within=0.3)
+        yield case("from_points", family.from_points, nearby, corners)
 
 
 METHODS = [case for name, family in FAMILIES.items() for case in _methods(name, *family)]

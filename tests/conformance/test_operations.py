@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cases import FAMILIES, IMAGES, Bulge, Scroll, params
+from families import has
 
 import keras_stn
 from keras_stn import Warp, ops, transforms
@@ -19,7 +20,7 @@ def model_of(family):
     maps, corners = keras.Input((family.num_params,)), keras.Input(CORNERS.shape[1:])
     grid = family.grid(maps, (4, 6), align_corners=True)
     outputs = [family.transform_points(maps, corners), ops.grid_sample(images, grid)]
-    if isinstance(family, transforms.MatrixTransform):
+    if has(family, "inverse"):
         inverse = family.inverse(maps)
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
@@ -38,7 +39,7 @@ def inputs_of(family):
 def eagerly(family, images, maps, corners):
     grid = family.grid(maps, (4, 6), align_corners=True)
     outputs = [family.transform_points(maps, corners), ops.grid_sample(images, grid)]
-    if isinstance(family, transforms.MatrixTransform):
+    if has(family, "inverse"):
         inverse = family.inverse(maps)
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
