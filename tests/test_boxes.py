@@ -443,6 +443,28 @@ def test_a_model_holds_boxes_and_is_saved(tmp_path):
             np.testing.assert_array_equal(have, expected)
 
 
+@pytest.mark.slow
+def test_a_model_that_moves_boxes_is_exported(tmp_path):
+    """Each exporter compares the file with the model, and raises where they differ."""
+    family, params = invertible_family("similarity")
+    maps, symbols, rotated = keras.Input((4,)), keras.Input((5, 4)), keras.Input((5, 5))
+    bounded = transforms.Bounded("affine", max_translation=0.5)
+    model = keras.Model(
+        [maps, symbols, rotated],
+        [
+            family.transform_boxes(family.inverse(maps), symbols, "rel_xywh", OUTPUT, SOURCE),
+            family.transform_rotated_boxes(maps, rotated, SOURCE, OUTPUT),
+            bounded.from_boxes(symbols, "rel_xywh"),
+            transforms.Affine().from_rotated_boxes(rotated, SOURCE),
+        ],
+    )
+    samples = [params, some_boxes(SOURCE) / 40, rotated_boxes()]
+    samples = [array.astype("float32") for array in samples]
+    keras_stn.export_saved_model(model, tmp_path / "m", samples=samples)
+    keras_stn.export_tflite(model, tmp_path / "m.tflite", samples=samples)
+    keras_stn.export_onnx(model, tmp_path / "m.onnx", samples=samples)
+
+
 def test_boxes_have_gradients_to_their_params():
     family, params = invertible_family("similarity")
     boxes, params = some_boxes(OUTPUT), tf.constant(params)
