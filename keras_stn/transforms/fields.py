@@ -105,7 +105,7 @@ def resized(field: Tensor, size: Sequence[Any], align_corners: bool, sampling: S
         total: Tensor = None
         for tap in taps_along(grids.places(have, want, align_corners, field.dtype), have, sampling):
             weight = tf.reshape(tap.weight, (-1, *[1] * (field.shape.rank - 1 - axis)))
-            term = tf.gather(field, tf.cast(tap.pixel, tf.int32), axis=axis) * weight
+            term = grids.rounded(tf.gather(field, tf.cast(tap.pixel, tf.int32), axis=axis) * weight)
             total = term if total is None else total + term
         field = total
     return field

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from cases import GRID, IMAGES, LAYERS, MODELS, SOME, THETA, call, one_or_list, sequential
 
-from keras_stn import Localization, SpatialTransformer, Warp, localization, ops
+from keras_stn import Localization, SpatialTransformer, Warp, localization, ops, transforms
 
 
 def symbols(case):
