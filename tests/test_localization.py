@@ -235,6 +235,6 @@ def test_weight_decay_leaves_the_identity_alone(transform):
     )
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.1), "mse")
     model.fit(np.repeat(images, 300, 0), np.repeat(images, 300, 0), batch_size=2, verbose=0)
-    params = layer.localization(images).numpy()
+    params = model.layers[0].localization(images).numpy()
     identity = np.float32([transforms.get(transform).identity_params] * 2)
     np.testing.assert_array_equal(params, as_params(transform, identity, field_size=(2, 2)))
