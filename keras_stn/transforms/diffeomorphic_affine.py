@@ -1,5 +1,6 @@
 """DiffeomorphicAffine: affine maps by their logarithm, which can always be undone."""
 
+import abc
 import functools
 import operator
 from typing import Any
@@ -55,12 +56,17 @@ class DiffeomorphicAffine(OfAnyRank):
         shape = self.ndim, self.ndim + 1
         return tf.eye(*shape, dtype=params.dtype) + _exponential(tf.reshape(params, (-1, *shape)))
 
+    @abc.abstractmethod
     def from_theta(self, theta):
         raise _checks.missing(
             "DiffeomorphicAffine does not define params of a matrix, nor the composition of two maps: "
             "not every matrix has a real logarithm. keras_stn.transforms.Affine has both, its params "
             "are theta(params), row by row."
         )
+
+    @abc.abstractmethod
+    def compose(self, outer, inner):
+        self.from_theta(None)  # raises
 
     def inverse(self, params):
         return -params

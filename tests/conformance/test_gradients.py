@@ -106,6 +106,7 @@ PARAMS = {
     "rotation": [[0.37], [-1.21]],
     "similarity": [[1.13, 0.37, 0.31, -0.17], [0.57, -1.21, -0.61, 0.93]],
     "affine": THETA.reshape(2, 6).tolist(),
+    "diffeomorphic_affine": (THETA - np.eye(2, 3)).reshape(2, 6).tolist(),
     "thin_plate_spline": np.random.default_rng(7).uniform(-0.3, 0.3, (2, 32)).tolist(),
     # Its first map has the left of the image behind the camera, from w = -0.2 on.
     "projective": [

@@ -25,8 +25,11 @@ def model_of(family):
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
             family.transform_points(inverse, corners),
+        ]
+    if has(family, "compose"):
+        outputs += [
             family.from_theta(family.theta(maps)),
-            family.compose(maps, inverse),
+            family.compose(maps, family.inverse(maps)),
             family.from_pixel_matrix(family.pixel_matrix(maps, (7, 5)), (7, 5)),
         ]
     return keras.Model([images, maps, corners], outputs)
@@ -44,10 +47,9 @@ def eagerly(family, images, maps, corners):
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
             family.transform_points(inverse, corners),
-            maps,
-            np.array([family.identity_params] * 2),
-            maps,
         ]
+    if has(family, "compose"):
+        outputs += [maps, np.array([family.identity_params] * 2), maps]
     return outputs
 
 
