@@ -239,8 +239,9 @@ def test_an_inverse_outside_of_the_ranges_is_the_nearest_inside():
     nearest = family.constrain(family.inverse(params))
     want = np.array([[1.1, 0.0, 0.0], [1.1, -0.125, 0.0]])  # 1 / 0.5 = 2 and 1.25
     assert np.max(np.abs(nearest - want)) <= 1e-7  # the end is reached to the root of eps
-    inner, inside = family.unbounded(params)
-    assert np.max(np.abs(inner.inverse(inside) - [[2, 0, 0], [1.25, -0.125, 0]])) <= 1e-7
+    inner, exact = family.inverted(params, (30, 40), (30, 40))
+    assert inner == transforms.Attention()
+    assert np.max(np.abs(exact - [[2, 0, 0], [1.25, -0.125, 0]])) <= 1e-7
 
 
 def test_pixel_matrices_go_through_and_those_outside_of_the_ranges_raise():

@@ -15,6 +15,14 @@ FORMATS = ["xyxy", "yxyx", "xywh", "center_xywh", "center_yxhw"]
 FORMATS += ["rel_xyxy", "rel_yxyx", "rel_xywh", "rel_center_xywh"]
 SOURCE, OUTPUT = (30, 40), (26, 22)  # height and width of the images, and of what is made of them
 
+
+def wave():
+    """Velocities of up to 2 pixels, that change by less than 0.3 from one pixel to the next."""
+    y, x = np.indices(SOURCE)
+    one = np.stack([2 * np.sin(y / 8), 1.5 * np.cos(x / 9)], axis=-1)
+    return np.stack([one, -one])
+
+
 # Params that turn, scale and shift by a little; of every family that has an inverse.
 INVERTIBLE = {
     "translation": ("translation", [[0.2, -0.3], [-0.1, 0.15]]),
@@ -22,6 +30,15 @@ INVERTIBLE = {
     "rotation": (transforms.Rotation(4 / 3), [[0.4], [-0.7]]),
     "similarity": (transforms.Similarity(4 / 3), [[0.9, 0.5, 0.1, -0.1], [1.2, -0.4, -0.1, 0.1]]),
     "affine": ("affine", [[0.9, 0.2, 0.1, -0.3, 1.1, -0.1], [1.1, -0.2, 0.0, 0.1, 0.8, 0.2]]),
+    "diffeomorphic_affine": (
+        "diffeomorphic_affine",
+        [[-0.1, 0.2, 0.1, -0.3, 0.1, -0.1], [0.1, -0.2, 0.0, 0.1, -0.2, 0.1]],
+    ),
+    "projective": (
+        "projective",
+        [[0.9, 0.1, 0.1, -0.1, 1.1, -0.1, 0.1, 0.05], [1.0, -0.1, 0, 0.1, 0.9, 0.1, -0.05, 0.1]],
+    ),
+    "velocity": ("velocity", wave()),
     "bounded": (
         transforms.Bounded(transforms.Similarity(4 / 3), scale_range=(0.7, 1.1), max_rotation=0.6),
         [[-0.2, 0.5, 0.1, -0.1], [0.3, -0.4, -0.1, 0.1]],
@@ -53,10 +70,18 @@ def corners(box):
     return np.array([left, right, right, left]), np.array([top, top, bottom, bottom])
 
 
-def centroid(picture):
-    """x, y in pixels from the outer edge of the first one."""
-    rows, columns = np.indices(picture.shape) + 0.5
-    return np.array([np.sum(columns * picture), np.sum(rows * picture)]) / np.sum(picture)
+def centroid_in_source(picture, family, params, source_size, align_corners):
+    """x, y in the source, in pixels from the outer edge of the first one, of what a picture shows.
+
+    There the blob is round: in the picture a bent map moves its centroid by more than a pixel's tenth.
+    Each pixel counts as much as it covers of the source.
+    """
+    size = picture.shape
+    grid = np.array(family.grid(params, size, align_corners, source_size), "float64")[0]
+    x, y = (to_pixel(grid[..., axis], source_size[1 - axis], align_corners) + 0.5 for axis in range(2))
+    (x_down, x_across), (y_down, y_across) = np.gradient(x), np.gradient(y)
+    weight = picture * np.abs(x_across * y_down - x_down * y_across)
+    return np.array([np.sum(x * weight), np.sum(y * weight)]) / np.sum(weight)
 
 
 # --- Where boxes go --------------------------------------------------------------------------------
@@ -145,23 +170,27 @@ def test_the_hull_of_a_bent_box_is_right_to_a_thousandth_of_its_bend(align_corne
 
 @invertible
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_a_blob_lies_where_the_inverse_maps_its_middle(name, align_corners):
-    """To 0.02 pixels. Bilinear reading moves the centroid of a blob of 2 pixels by 0.008 at most here,
-    and a wider one is cut off at the edges."""
+def test_points_lie_where_the_pixels_went(name, align_corners):
+    """To 0.02 pixels: a blob is seen where the map says, and the inverse puts its middle there.
+
+    Bilinear reading moves the centroid of a blob of 2 pixels by 0.008 at most here, and a wider one is
+    cut off at the edges.
+    """
     family, params = invertible_family(name)
     rows, columns = np.indices(SOURCE) + 0.5
     middle = np.array([23.3, 13.6])
     blob = np.exp(-((columns - middle[0]) ** 2 + (rows - middle[1]) ** 2) / (2 * 2.0**2))
     images = np.repeat(blob[np.newaxis, ..., np.newaxis], 2, axis=0)
     warped = Warp(family, (52, 44), align_corners=align_corners, dtype="float64")([images, params])
-    inner, inside = family.unbounded(params)
+    inner, inverse = family.inverted(params, SOURCE, (52, 44), align_corners)
     point = np.array([[[*middle, *middle]]])  # a box of no size is a point
-    where = inner.transform_boxes(
-        inner.inverse(inside), point, "xyxy", (52, 44), SOURCE, align_corners
-    ).numpy()
-    for picture, box in zip(warped.numpy()[..., 0], where[:, 0], strict=True):
-        np.testing.assert_allclose(box[:2], box[2:], atol=1e-12)
-        assert np.max(np.abs(centroid(picture) - box[:2])) <= 0.02
+    where = inner.transform_boxes(inverse, point, "xyxy", (52, 44), SOURCE, align_corners)
+    assert np.max(np.abs(where[..., :2] - where[..., 2:])) <= 1e-12
+    back = family.transform_boxes(params, where, "xyxy", SOURCE, (52, 44), align_corners)
+    assert np.max(np.abs(back - point)) <= 0.02
+    for picture, own in zip(warped.numpy()[..., 0], params, strict=True):
+        shown = centroid_in_source(picture, family, own[None], SOURCE, align_corners)
+        assert np.max(np.abs(shown - middle)) <= 0.02
 
 
 @invertible
@@ -174,8 +203,8 @@ def test_a_box_of_a_mask_lies_where_the_inverse_maps_the_box(name):
         mask[top:bottom, left:right] = 1
     size = 90, 120
     warped = Warp(family, size, interpolation="nearest")([masks, params.astype("float32")])
-    inner, inside = family.unbounded(params)
-    have = inner.transform_boxes(inner.inverse(inside), boxes, "xyxy", size, SOURCE)
+    inner, inverse = family.inverted(params.astype("float32"), SOURCE, size)
+    have = inner.transform_boxes(inverse, boxes, "xyxy", size, SOURCE)
     for mask, box in zip(warped.numpy()[..., 0], have[:, 0], strict=True):
         rows, columns = np.nonzero(mask)
         edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
@@ -412,6 +441,28 @@ def test_a_model_holds_boxes_and_is_saved(tmp_path):
     for each in (model, keras.models.load_model(tmp_path / "m.keras")):
         for have, expected in zip(each([params, boxes, rotated]), want, strict=True):
             np.testing.assert_array_equal(have, expected)
+
+
+@pytest.mark.slow
+def test_a_model_that_moves_boxes_is_exported(tmp_path):
+    """Each exporter compares the file with the model, and raises where they differ."""
+    family, params = invertible_family("similarity")
+    maps, symbols, rotated = keras.Input((4,)), keras.Input((5, 4)), keras.Input((5, 5))
+    bounded = transforms.Bounded("affine", max_translation=0.5)
+    model = keras.Model(
+        [maps, symbols, rotated],
+        [
+            family.transform_boxes(family.inverse(maps), symbols, "rel_xywh", OUTPUT, SOURCE),
+            family.transform_rotated_boxes(maps, rotated, SOURCE, OUTPUT),
+            bounded.from_boxes(symbols, "rel_xywh"),
+            transforms.Affine().from_rotated_boxes(rotated, SOURCE),
+        ],
+    )
+    samples = [params, some_boxes(SOURCE) / 40, rotated_boxes()]
+    samples = [array.astype("float32") for array in samples]
+    keras_stn.export_saved_model(model, tmp_path / "m", samples=samples)
+    keras_stn.export_tflite(model, tmp_path / "m.tflite", samples=samples)
+    keras_stn.export_onnx(model, tmp_path / "m.onnx", samples=samples)
 
 
 def test_boxes_have_gradients_to_their_params():

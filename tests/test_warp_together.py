@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras.utils import bounding_boxes
-from test_boxes import INVERTIBLE, invertible_family
+from test_boxes import INVERTIBLE, centroid_in_source, invertible_family
 from users_family import Bulge
 
 import keras_stn
@@ -44,11 +44,6 @@ def example(batch=2):
     }
 
 
-def centroid(picture):
-    rows, columns = np.indices(picture.shape) + 0.5
-    return np.array([np.sum(columns * picture), np.sum(rows * picture)]) / np.sum(picture)
-
-
 def assert_same(have, want):
     tf.nest.map_structure(np.testing.assert_array_equal, have, want)
 
@@ -74,12 +69,19 @@ def test_all_of_a_dictionary_goes_where_the_pixels_go(name, align_corners, inver
     assert list(moved) == list(data)
     np.testing.assert_array_equal(moved["images"], warp(data["images"], params.astype("float32")))
     np.testing.assert_array_equal(moved["labels"], data["labels"])
+    read, maps = family, params
+    if inverse:
+        read, maps = family.inverted(params, OUTPUT, SIZE, align_corners)
+    boxes = np.concatenate([moved["points"]] * 2, axis=-1)
+    back = read.transform_boxes(maps, boxes, "xyxy", SIZE, OUTPUT, align_corners)
+    assert np.max(np.abs(back[..., :2] - data["points"])) <= 0.02
     masks = moved["segmentation_masks"].numpy()
     assert masks.dtype == "int32"
     assert set(np.unique(masks)) == {0, 7}
     for b in range(2):
         blob = moved["images"][b, ..., 0].numpy()
-        assert np.max(np.abs(centroid(blob) - moved["points"][b, 0])) <= 0.02
+        shown = centroid_in_source(blob, read, maps[b : b + 1], SIZE, align_corners)
+        assert np.max(np.abs(shown - data["points"][b, 0])) <= 0.02
         rows, columns = np.nonzero(masks[b, ..., 0])
         edges = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
         # A pixel of the mask is up to 2.2 of the output's, which see its corner or do not.

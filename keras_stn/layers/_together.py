@@ -105,7 +105,7 @@ class Move(keras.Operation):
         align_corners = warping.align_corners
         family, params = warping.transform, tf.cast(params, grids.coordinate_dtype(params.dtype))
         if not warping.inverse:  # places go the other way than points are read
-            family, params = family.inverted(params)
+            family, params = family.inverted(params, *sizes[::-1], align_corners)
         if self.bounding_box_format is None:
             _checks.shape("points", places, (None, None, 2), "(batch, n, 2)")
             x, y = tf.split(tf.cast(places, params.dtype), 2, axis=-1)

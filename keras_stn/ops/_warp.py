@@ -140,7 +140,8 @@ class Warping(Reading):
     def _points(self, params, source_size):
         output_size, transform = self.output_size or source_size, self.transform
         if self.inverse:
-            transform, params = transform.inverted(params)
+            sizes = output_size, source_size  # what was read is now made
+            transform, params = transform.inverted(params, *sizes, self.align_corners)
         return transform.points(params, source_size, output_size, self.align_corners)
 
 

@@ -121,22 +121,20 @@ class Transform(MovesBoxes):
             "goes from the target to the source."
         )
 
-    def unbounded(self, params: Tensor) -> tuple["Transform", Tensor]:
-        """The same maps in a family that holds their inverses: (family, params).
-
-        That is this family, but for one whose params have ranges.
-        """
-        return self, params
-
     def check_inverse(self) -> None:
         """Raise, before any work, where the family does not define `inverse`."""
         if getattr(type(self).inverse, "__isabstractmethod__", False):
             self.inverse(None)  # raises
 
-    def inverted(self, params: Tensor) -> tuple["Transform", Tensor]:
-        """The inverses of the maps, exact also where `inverse` has ranges to keep: (family, params)."""
-        family, params = self.unbounded(params)
-        return family, family.inverse(params)
+    def inverted(
+        self, params: Tensor, source_size: Any, output_size: Any, align_corners: bool = False
+    ) -> tuple["Transform", Tensor]:
+        """The inverses of the maps from an output to the images, as (family, params).
+
+        Their source is the output, and their output the images. That is `inverse`, but for a family
+        whose params have ranges, which it may leave, or count the pixels of their source.
+        """
+        return self, self.inverse(params)
 
     def tiles(self, count: int) -> Sequence[tuple[float, ...]]:
         """The params of `count` maps that show the picture between them, in rows, as glimpses start.

@@ -45,8 +45,8 @@ class Bounded(Transform):
             family's `param_names`, or "p0", "p1", ... where it has none.
         max_rotation: How far angles go from 0, in radians, above 0.
         scale_range: (low, high) of `scale`, around 1.
-        max_translation: How far x, y[, z] go from 0, in normalised units, above 0: a number, or one for
-            each axis.
+        max_translation: How far x, y[, z] go from 0, in the units of the family, above 0: a number, or
+            one for each axis.
         ranges: {name: (low, high)} of any params, or one (low, high) for all. The identity of each lies
             between.
 
@@ -106,8 +106,8 @@ class Bounded(Transform):
         raw = tf.cast(tf.concat(free, axis=-1), grids.coordinate_dtype(inner_params.dtype))
         return tf.cast(self._squash.inverse(raw), inner_params.dtype)
 
-    def unbounded(self, params):
-        return self.transform.unbounded(self.constrain(params))
+    def inverted(self, params, *args, **kwargs):
+        return self.transform.inverted(self.constrain(params), *args, **kwargs)
 
     def tiles(self, count):
         tiles = self.unconstrain(np.array(self.transform.tiles(count), "float64"))

@@ -66,6 +66,15 @@ class Field(Transform):
             f"{name}.transform_points(params, points, source_size)."
         )
 
+    def inverted(self, params, source_size, output_size, align_corners=False):
+        """In pixels of the output, which is now the source."""
+        scales = [
+            grids.divisor(output, align_corners, params.dtype)
+            / grids.divisor(source, align_corners, params.dtype)
+            for output, source in zip(reversed(output_size), reversed(source_size), strict=True)
+        ]
+        return self, self.inverse(params) * grids.vector(scales, params.dtype)
+
     def get_config(self):
         return {"interpolation": self.interpolation, "ndim": self.ndim}
 
