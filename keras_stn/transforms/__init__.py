@@ -17,6 +17,8 @@ from keras_stn import _checks
 from keras_stn.transforms.affine import Affine
 from keras_stn.transforms.attention import Attention
 from keras_stn.transforms.base import FAMILIES, Transform
+from keras_stn.transforms.diffeomorphic_affine import DiffeomorphicAffine
+from keras_stn.transforms.displacement import Displacement
 from keras_stn.transforms.lens_distortion import LensDistortion
 from keras_stn.transforms.log_polar import LogPolar
 from keras_stn.transforms.matrix_transform import MatrixTransform
@@ -26,11 +28,14 @@ from keras_stn.transforms.rotation import Rotation
 from keras_stn.transforms.similarity import Similarity
 from keras_stn.transforms.thin_plate_spline import ThinPlateSpline
 from keras_stn.transforms.translation import Translation
+from keras_stn.transforms.velocity import Velocity
 
 __all__ = [
     "FAMILIES",
     "Affine",
     "Attention",
+    "DiffeomorphicAffine",
+    "Displacement",
     "LensDistortion",
     "LogPolar",
     "MatrixTransform",
@@ -41,6 +46,7 @@ __all__ = [
     "ThinPlateSpline",
     "Transform",
     "Translation",
+    "Velocity",
     "get",
 ]
 
