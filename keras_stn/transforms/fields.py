@@ -50,7 +50,7 @@ class Field(Transform):
     def __init__(self, interpolation: str, ndim: int):
         self.interpolation = _checks.one_of("interpolation", interpolation, INTERPOLATIONS)
         self.between = INTERPOLATIONS[interpolation]
-        self.ndim = _checks.rank("ndim", ndim)
+        self.ndim = _checks.ndim("ndim", ndim)
         self.params_ndim = self.ndim + 2
         self.num_params, self.identity_params = self.ndim, (0.0,) * self.ndim
         self.param_names = axis_names(ndim)

@@ -80,8 +80,8 @@ class MatrixTransform(Transform):
     def tiles(self, count):
         """As square a table of tiles as `count` allows, row by row, each of them as a map of the family.
 
-        Those of a volume are as deep as it is. Without `from_theta` all are the identity. A family whose scale is one for all axes takes that of
-        the width, which is the smallest.
+        Those of a volume are as deep as it is. A family whose scale is one for all axes takes that of
+        the width, which is the smallest. Without `from_theta` all are the identity.
         """
         rows = math.isqrt(count)
         thetas = []
