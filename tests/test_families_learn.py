@@ -3,8 +3,8 @@
 Digits are distorted by random params of the family; a `SpatialTransformer` with its default
 localization network is trained to give the digits back. "Error" is the mean square to the digits as they
 were, on digits that training has not seen; beside it stands the error of doing nothing. Where a family
-is not closed, such as a spline, no map of it undoes another exactly, but it comes near. Polar coordinates
-of digits that are shifted should be those about their middle.
+is not closed, such as a spline, no map of it undoes another exactly, but it comes near. Of digits that
+are shifted, polar coordinates should be those about their middle.
 
 Volumes are digits made as thick as they are wide, as in the paper's appendix A.5.
 """
