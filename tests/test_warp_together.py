@@ -223,8 +223,8 @@ def test_what_does_not_fit_is_said():
     videos = np.stack([data["images"]] * 3, axis=1)
     with pytest.raises(ValueError, match="^points must go with images .* and one map for each"):
         Warp("attention")({"images": videos, "points": data["points"]}, params)
+    volumes = transforms.Attention(ndim=3)
     with pytest.raises(ValueError, match="^points must go with images .* and one map for each"):
-        volumes = transforms.Attention(ndim=3)
         Warp(volumes)({"images": videos, "points": data["points"]}, np.ones((2, 4), "float32"))
 
 
