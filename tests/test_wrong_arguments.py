@@ -100,8 +100,9 @@ def family_methods():
         sizes = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
         same = {**sizes, "output_size": (6, 9), "target_to_source": False}
         if has(name, "theta"):
-            theta = np.array(family.theta(params))
             yield f"{name}.theta", Called(family.theta, {"params": params})
+        if has(name, "from_theta"):
+            theta = np.array(family.theta(params))
             yield f"{name}.from_theta", Called(family.from_theta, {"theta": theta})
         if has(name, "inverse"):
             yield f"{name}.inverse", Called(family.inverse, {"params": params})
@@ -120,6 +121,7 @@ def family_methods():
         )
         if has(name, "pixel_matrix"):
             yield f"{name}.pixel_matrix", Called(family.pixel_matrix, {"params": params, **same})
+        if has(name, "pixel_matrix") and has(name, "from_theta"):
             matrix = {"matrix": np.array(family.pixel_matrix(params, **same))}
             yield f"{name}.from_pixel_matrix", Called(family.from_pixel_matrix, {**matrix, **same})
         if has(name, "from_points"):

@@ -14,6 +14,7 @@ from keras_stn.localization.networks import (
     field_conv,
     resized_conv,
     strided_conv,
+    volume_conv,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "field_conv",
     "resized_conv",
     "strided_conv",
+    "volume_conv",
 ]

@@ -37,7 +37,7 @@ def features_shape(
         came = f"{type(cause).__name__} ({_first_lines(cause)})"
     demand = (
         "features of shape (batch, n) with a static n, from which a dense head makes the params. End it "
-        "with Flatten, on images of a static size, or with GlobalAveragePooling2D."
+        f"with Flatten, on images of a static size, or with GlobalAveragePooling{len(shape) - 2}D."
     )
     if maps:
         between = ", ".join(("d", "h", "w")[-(len(shape) - 2) :])

@@ -9,7 +9,7 @@ import keras
 from keras_stn import _checks, _layout, _saving, grids, transforms
 from keras_stn.localization.features import features_shape, takes_rank
 from keras_stn.localization.head import Head, head_of_old_models
-from keras_stn.localization.networks import BUILDERS
+from keras_stn.localization.networks import BUILDERS, DEFAULTS
 
 Tensor = Any
 _CURE = (
@@ -30,12 +30,12 @@ class Localization(keras.layers.Layer):
     Args:
         network: What comes before the head:
 
-            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size; for families
-              whose params are a field, `keras_stn.localization.field_conv`;
+            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size; `volume_conv`
+              for volumes; `field_conv` for families whose params are a field;
             - a name from `keras_stn.localization.BUILDERS`: `"resized_conv"`, `"conv"`, `"dense"`,
-              `"strided_conv"`, `"field_conv"`;
+              `"strided_conv"`, `"volume_conv"`, `"field_conv"`;
             - any Keras model or layer that turns channels_last images into features (batch, n); for a
-              field into feature maps (batch, h, w, n), of any size.
+              field into feature maps (batch, [d,] h, w, n), of any size.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
         glimpses: How many maps each image has; one, without an axis of glimpses, by default. They start
@@ -96,7 +96,7 @@ class Localization(keras.layers.Layer):
                 f"glimpses must be None for {type(self.transform).__name__}, whose params are a field. "
                 f"Received: glimpses={glimpses!r}."
             )
-        default = "field_conv" if self._of_fields else "resized_conv"
+        default = "field_conv" if self._of_fields else DEFAULTS[self.transform.ndim]
         self._builder = (network or default) if named else None
         self.network: Any = None if named else network
         self.head: Any = None
@@ -125,8 +125,8 @@ class Localization(keras.layers.Layer):
         return (batch, *rest[1:]) if self._by_frame(shape) else shape
 
     def _new_network(self, shape):
-        # The weights of the defaults do not depend on the size that they look at.
-        known: Any = {"resized_conv": {"image_size": shape[1:3]}, "field_conv": {"ndim": len(shape) - 2}}
+        known: dict[str, Any] = {name: {"image_size": shape[1:-1]} for name in DEFAULTS.values()}
+        known["field_conv"] = {"ndim": len(shape) - 2}
         builder: Any = self._builder
         return BUILDERS[builder](**known.get(builder, {}), dtype=self.dtype_policy)
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler
 from keras_stn.points import Points, repeated
+from keras_stn.sampler import settings
 
 Tensor = Any
 
@@ -30,7 +31,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         sampling = self._sampling()  # checks the three
-        fill_value = _checks.fill_value(self.fill_value)
+        fill_value = settings.fill_value(self.fill_value)
         self._set(
             fill_mode=sampling.fill_mode,
             fill_value=tuple(fill_value) if isinstance(fill_value, list) else fill_value,
@@ -68,8 +69,8 @@ class Reading:
             points = self._points(maps, tuple(source_size))
             size = points.output_size
             points = points.below(count) if many else points
-            outputs = sampler.read(images, points, self._sampling())
-        return tf.reshape(outputs, (-1, count, *size, channels)) if many else outputs
+            outputs = self._sample(images, points)
+        return tf.reshape(outputs, (-1, count, *size, outputs.shape[-1])) if many else outputs
 
     def output_shape(self, images: Tensor, maps: Tensor) -> _layout.Shape:
         """The static shape of what is read; raises where the tensors do not fit."""
@@ -78,14 +79,13 @@ class Reading:
         _checks.known_rank("images", images, axes)
         frames = [None] * (len(images.shape) == ndim + 3)
         _checks.shape("images", images, (None,) * (ndim + 2 + len(frames)), axes)
-        _checks.interpolated(images.dtype, self.interpolation)
-        _checks.fill_mode_fits(self.fill_mode, ndim)
+        settings.fill_mode_fits(self.fill_mode, ndim)
 
         of_one, names = self._of_one(ndim)
         names = f"(batch of images, {names})"
         _checks.known_rank(self.maps, maps, names)
         many = [None] * (len(maps.shape) == len(of_one) + 2)
-        _checks.shape(self.maps, maps, (None, *many, *of_one), names)
+        _checks.shape(self.maps, maps, (None, *many, *of_one), names + self._hint(images))
         self._check_dtype(maps)
 
         lead = [_checks.batch(self.maps, maps, names, "images", images)]
@@ -95,8 +95,7 @@ class Reading:
             lead.append(maps.shape[1])
         shape = _layout.shape_to_channels_last(images.shape, self.data_format, ndim)
         *sizes, channels = shape[-1 - ndim :]
-        dtype = keras.backend.standardize_dtype(images.dtype)
-        _checks.fill_value_fits(self._fill_value(), channels, dtype)
+        channels = self._channels(images, channels)
         shape = (*lead, *self._output_size(maps, tuple(sizes)), channels)
         return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 
@@ -105,6 +104,22 @@ class Reading:
 
     def _fill_value(self) -> float | list[float]:
         return list(self.fill_value) if isinstance(self.fill_value, tuple) else self.fill_value
+
+    # --- What is made of images
+
+    def _channels(self, images: Tensor, channels: int | None) -> int | None:
+        """The channels of what is read; raises where images cannot be read so."""
+        _checks.interpolated(images.dtype, self.interpolation)
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        settings.fill_value_fits(self._fill_value(), channels, dtype)
+        return channels
+
+    def _sample(self, images: Tensor, points: Points) -> Tensor:
+        """(batch, [d,] h, w, channels) of images at points."""
+        return sampler.read(images, points, self._sampling())
+
+    def output_dtype(self, images: Tensor) -> str:
+        return keras.backend.standardize_dtype(images.dtype)
 
     # --- What is particular to one kind of maps
 
@@ -117,6 +132,10 @@ class Reading:
     def _of_one(self, ndim: int) -> tuple[tuple[int | None, ...], str]:
         """The sizes of one map, and its axes in words."""
         raise NotImplementedError
+
+    def _hint(self, images: Tensor) -> str:
+        """What to say to maps of another shape."""
+        return ""
 
     def _check_dtype(self, maps: Tensor) -> None:
         raise NotImplementedError
@@ -157,7 +176,7 @@ class ReadImages(keras.Operation):
 
     def compute_output_spec(self, images, maps):
         shape = self.reading.output_shape(images, maps)
-        return keras.KerasTensor(shape, dtype=keras.backend.standardize_dtype(images.dtype))
+        return keras.KerasTensor(shape, dtype=self.reading.output_dtype(images))
 
     def get_config(self):
         return {**super().get_config(), **vars(self.reading)}

@@ -59,7 +59,7 @@ class Field(Transform):
     def __init__(self, interpolation: str, ndim: int):
         self.interpolation = _checks.one_of("interpolation", interpolation, INTERPOLATIONS)
         self.between = INTERPOLATIONS[interpolation]
-        self.ndim = _checks.rank("ndim", ndim)
+        self.ndim = _checks.ndim("ndim", ndim)
         self.params_ndim = self.ndim + 2
         self.num_params, self.identity_params = self.ndim, (0.0,) * self.ndim
         self.param_names = axis_names(ndim)
@@ -74,6 +74,15 @@ class Field(Transform):
             f"{name} has no map of normalised points alone, for its params are in pixels. Use "
             f"{name}.transform_points(params, points, source_size)."
         )
+
+    def inverted(self, params, source_size, output_size, align_corners=False):
+        """In pixels of the output, which is now the source."""
+        scales = [
+            grids.divisor(output, align_corners, params.dtype)
+            / grids.divisor(source, align_corners, params.dtype)
+            for output, source in zip(reversed(output_size), reversed(source_size), strict=True)
+        ]
+        return self, self.inverse(params) * grids.vector(scales, params.dtype)
 
     def get_config(self):
         return {"interpolation": self.interpolation, "ndim": self.ndim}

@@ -8,7 +8,7 @@ from keras_stn.transforms.matrix_transform import MatrixTransform
 
 def axis_names(ndim: int) -> tuple[str, ...]:
     """The axes of a point, ("x", "y"[, "z"])."""
-    return ("x", "y", "z")[: _checks.rank("ndim", ndim)]
+    return ("x", "y", "z")[: _checks.ndim("ndim", ndim)]
 
 
 class OfAnyRank(MatrixTransform):

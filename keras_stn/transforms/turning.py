@@ -33,7 +33,7 @@ class Turning(OfAnyRank):
     @staticmethod
     def angles(ndim: int) -> dict[str, float]:
         """The params of a turn, by name, at the identity."""
-        return dict.fromkeys(TURNS[_checks.rank("ndim", ndim)].names, 0.0)
+        return dict.fromkeys(TURNS[_checks.ndim("ndim", ndim)].names, 0.0)
 
     def turned(self, angles: Tensor, scale: Tensor | float, offsets: Sequence[Tensor]) -> Tensor:
         """theta of a turn, a scale and a shift. Graphs do not divide."""

@@ -32,7 +32,7 @@ def model_of(family):
     if has(family, "compose"):
         outputs += [
             family.from_theta(family.theta(maps)),
-            family.compose(maps, inverse),
+            family.compose(maps, family.inverse(maps)),
             family.from_pixel_matrix(family.pixel_matrix(maps, (7, 5)), (7, 5)),
         ]
     return keras.Model([images, maps, corners], outputs)
