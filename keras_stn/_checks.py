@@ -11,7 +11,7 @@ import numbers
 import reprlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,32 +28,6 @@ NO_NPZ = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-# What PyTorch, ONNX, NumPy, SciPy and OpenCV call the same things. NumPy's pad mode "reflect" is
-# Keras' "mirror"; it cannot be caught here, because the word is also Keras' own.
-INTERPOLATION_SYNONYMS = {
-    "linear": "bilinear",
-    "trilinear": "bilinear",
-    "cubic": "bicubic",
-    "neighbor": "nearest",
-    "neighbour": "nearest",
-}
-FILL_MODE_SYNONYMS = {
-    "zeros": "constant",
-    "zero": "constant",
-    "border": "nearest",
-    "edge": "nearest",
-    "replicate": "nearest",
-    "clamp": "nearest",
-    "reflection": "reflect",
-    "symmetric": "reflect",
-    "circular": "wrap",
-    "periodic": "wrap",
-    "repeat": "wrap",
-    "grid-constant": "constant",
-    "grid-mirror": "reflect",
-    "grid-wrap": "wrap",
-}
 
 
 def error(message: str) -> ValueError:
@@ -90,83 +64,29 @@ def one_of(
     raise error(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
 
 
-def fill_mode(value: Any, allowed: Iterable[str]) -> str | tuple[str, ...]:
-    """A word, or one for each axis, ([of depth,] of rows, of columns); one where all are equal."""
-    allowed = tuple(allowed)
-    if not isinstance(value, (list, tuple)):
-        return one_of("fill_mode", value, allowed, FILL_MODE_SYNONYMS)
-    if len(value) not in _AXES:
-        raise error(
-            f"fill_mode must be one of {allowed}, or one of them for each axis of images. "
-            f"Received: fill_mode={reprlib.repr(value)}."
-        )
-    words = tuple(
-        one_of(f"fill_mode[{number}]", word, allowed, FILL_MODE_SYNONYMS)
-        for number, word in enumerate(value)
-    )
-    return words[0] if len(set(words)) == 1 else words
-
-
-# How the words of a fill_mode stand, by how many axes images have.
-_AXES = {2: "(of rows, of columns)", 3: "(of depth, of rows, of columns)"}
-
-
-def fill_mode_fits(value: str | tuple[str, ...], ndim: int) -> None:
-    """Raise unless images of so many axes can have the fill mode."""
-    if isinstance(value, tuple) and len(value) != ndim:
-        raise error(
-            f"fill_mode must be one word, or one for each axis of these images, {_AXES[ndim]}. "
-            f"Received: fill_mode={value!r}."
-        )
-
-
-def fill_value(value: Any) -> float | list[float]:
-    """A finite number, or one finite number per channel; returned in a form that JSON can hold."""
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        value = value.tolist()
-    per_channel = isinstance(value, (list, tuple)) and len(value) > 0
-    numbers_ = value if per_channel else [value]
-    if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in numbers_):
-        raise error(
-            "fill_value must be a finite number, or a sequence with one finite number per channel. "
-            f"Received: fill_value={value!r}."
-        )
-    return [float(v) for v in value] if per_channel else float(value)
-
-
-def fill_value_fits(value: float | list[float], channels: int | None, dtype: Any = "float32") -> None:
-    """Raise unless images of so many channels, and of `dtype`, can hold `value`."""
-    if isinstance(value, list) and channels is not None and len(value) != channels:
-        raise error(
-            f"fill_value must be a number, or one number for each of the {channels} channels of "
-            f"images. Received: fill_value={value!r}."
-        )
-    info = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
-    if info and not all(v.is_integer() and info.min <= v <= info.max for v in np.ravel(value).tolist()):
-        raise error(
-            f"fill_value must be what images of {info.dtype} can hold, {info.min} to {info.max}. "
-            f"Received: fill_value={value!r}."
-        )
-
-
 def boolean(argument: str, value: Any) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise error(f"{argument} must be True or False. Received: {argument}={value!r}.")
 
 
+def finite(argument: str, value: Any) -> float:
+    return _number(argument, value, "a finite number", lambda number: True)
+
+
 def positive(argument: str, value: Any) -> float:
-    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if number and math.isfinite(value) and value > 0:
-        return float(value)
-    raise error(f"{argument} must be a positive number. Received: {argument}={value!r}.")
+    return _number(argument, value, "a positive number", lambda number: number > 0)
 
 
 def not_negative(argument: str, value: Any) -> float:
+    return _number(argument, value, "a number of 0 or above", lambda number: number >= 0)
+
+
+def _number(argument: str, value: Any, what: str, holds: Callable[[Any], bool]) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if number and math.isfinite(value) and value >= 0:
+    if number and math.isfinite(value) and holds(value):
         return float(value)
-    raise error(f"{argument} must be a number of 0 or above. Received: {argument}={value!r}.")
+    raise error(f"{argument} must be {what}. Received: {argument}={value!r}.")
 
 
 def aspect_ratios(argument: str, value: Any) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.points import Deferred, Points
+from keras_stn.points import Deferred, Points, Stack
 
 Size = Any  # int, or a scalar int32 tensor
 Tensor = Any
@@ -42,6 +42,11 @@ def for_float16() -> Iterator[None]:
         yield
     finally:
         _float16.reset(token)
+
+
+def in_float16() -> bool:
+    """Whether it is so: points are then made at once, whole pixels and the rest."""
+    return _float16.get()
 
 
 def shape_of(tensor: Tensor) -> tuple[Any, ...]:
@@ -182,10 +187,10 @@ def matrix_points(
     if axis_aligned:
         return Points(tuple(_each_axis(theta, *static, axis_aligned)))
     if not all(isinstance(size, int) for size in (*source_size, *output_size)):
-        return Points(tuple(tf.unstack(_all_axes(theta, *static))))
+        return Stack(_all_axes(theta, *static))
     shape = tf.TensorShape([theta.shape[0], *output_size])
     return Deferred(
-        _made_of_theta(*static), (theta,), shape, stack=lambda theta: _all_axes(theta, *static)
+        _made_of_theta(*static), (theta,), shape, lambda theta: Stack(_all_axes(theta, *static))
     )
 
 
@@ -302,16 +307,37 @@ def moved_points(
 
     The numbers of `to_pixels`, counted from where the identity reads: that is exact where nothing moves.
     """
-    dtype = axes[0].dtype
-    scales, firsts = _to_pixel_theta(source_size, output_size, align_corners, dtype)
-    starts = _broadcasting([steps(size, dtype) for size in output_size])
-    ndim, coordinates = len(axes), []
-    scales = tf.split(tf.reshape(scales, (-1,)), ndim * (ndim + 1))
-    for number, (axis, place, start, first) in enumerate(zip(axes, mapped, starts, firsts, strict=True)):
-        of_step, of_place = scales[number * (ndim + 2)], scales[number * (ndim + 1) + ndim]
-        start = rounded(of_step * start) - first
-        coordinates.append(rounded((place - axis) * of_place) + start)
-    return Points(tuple(coordinates))
+    spans = [span(size, align_corners, axes[0].dtype) for size in source_size]
+    shifts = [
+        (place - axis) * (length / 2)
+        for axis, place, length in zip(axes, mapped, reversed(spans), strict=True)
+    ]
+    return shifted_points(shifts, source_size, output_size, align_corners)
+
+
+def shifted_points(
+    shifts: Sequence[Tensor],
+    source_size: Sequence[Size],
+    output_size: Sequence[Size],
+    align_corners: bool,
+) -> Points:
+    """The points that lie by `shifts`, in pixels of the source, beside those that the identity reads."""
+    sizes, dtype = zip(source_size, output_size, strict=True), shifts[0].dtype
+    starts = _broadcasting([places(*pair, align_corners, dtype) for pair in sizes])
+    if _float16.get():
+        wholes = [tf.floor(start) for start in starts]
+        rests = [
+            rounded(shift) + (start - whole)
+            for shift, start, whole in zip(shifts, starts, wholes, strict=True)
+        ]
+        return Points(tuple(rests), tuple(wholes))
+    return Points(tuple(rounded(shift) + start for shift, start in zip(shifts, starts, strict=True)))
+
+
+def places(size: Size, target_size: Size, align_corners: bool, dtype: tf.DType) -> Tensor:
+    """Where the pixels of an axis lie on another that covers the same picture: (target_size,) pixels."""
+    ratio = _half_ratio(span(size, align_corners, dtype), divisor(target_size, align_corners, dtype))
+    return rounded(ratio * steps(target_size, dtype)) + _number(size - 1, dtype) / 2
 
 
 def normalising(size: Size, align_corners: bool, dtype: tf.DType) -> tuple[float, Tensor]:

@@ -128,6 +128,21 @@ def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tensors
 
 
+class Stack(Points):
+    """Points that are made as one tensor, (ndim, batch, [d,] h, w)."""
+
+    def __init__(self, stacked: Tensor):
+        vars(self).update(_stacked=stacked, whole=None)  # which no one else may: the dataclass is frozen
+
+    @property
+    def stacked(self) -> Tensor:
+        return vars(self)["_stacked"]
+
+    @functools.cached_property
+    def axes(self) -> tuple[Tensor, ...]:
+        return tuple(tf.unstack(self.stacked))
+
+
 class Deferred(Points):
     """Points whose axes are made when somebody asks for them.
 
@@ -137,41 +152,38 @@ class Deferred(Points):
 
     Args:
         make: A function of `tensors` to the axes: one object for what is alike, as caches compare it.
-        tensors: What is trained: theta.
+        tensors: What is trained: theta, params.
         shape: (batch, [d,] h, w), all but the batch static.
-        axes: A function of `tensors` to the same bits, for readers that do not compile.
-        stack: One to `stacked`, where that is what is made.
+        plain: A function of `tensors` to the same points, for readers that do not compile.
         count: How many of the batch of `tensors` are the maps of one image.
     """
 
     def __init__(
-        self,
-        make: Callable,
-        tensors: tuple,
-        shape: tf.TensorShape,
-        axes: Callable | None = None,
-        stack: Callable | None = None,
-        count: int = 1,
+        self, make: Callable, tensors: tuple, shape: tf.TensorShape, plain: Callable, count: int = 1
     ):
-        forms = {"_recipe": (make, tensors), "_axes": axes, "_stack": stack, "_count": count}
-        vars(self).update(forms, shape=shape, whole=None)  # which no one else may: it is frozen
+        vars(self).update(_recipe=(make, tensors), shape=shape, _plain=plain, _count=count, whole=None)
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
         tensors = tuple(repeated(tensor, batch) for tensor in tensors)
         shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
-        axes, stack, before = (vars(self)[name] for name in ("_axes", "_stack", "_count"))
-        return Deferred(make, tensors, shape, axes, stack, before)
+        return Deferred(make, tensors, shape, vars(self)["_plain"], vars(self)["_count"])
 
     def below(self, count: Any, batch: int | None = None) -> "Points":
         if not isinstance(count, int) or not count:
             return super().below(count, batch)
         make, tensors = self.recipe
-        axes, stack, before = (vars(self)[name] for name in ("_axes", "_stack", "_count"))
         maps, first, *sizes = self.shape
-        shape = tf.TensorShape([None if maps is None else maps // count, count * first, *sizes])
-        axes, stack = axes and _made_below(axes, count), stack and _stacked_below(stack, count)
-        return Deferred(_made_below(make, count), tensors, shape, axes, stack, count * before)
+        batch = None if maps is None else maps // count
+        shape = tf.TensorShape([batch, count * first, *sizes])
+        plain = vars(self)["_plain"]
+
+        def plain_below(*tensors):
+            return plain(*tensors).below(count)
+
+        return Deferred(
+            _made_below(make, count), tensors, shape, plain_below, count * vars(self)["_count"]
+        )
 
     @property
     def batch(self) -> Any:
@@ -181,14 +193,16 @@ class Deferred(Points):
         return tf.shape(self.recipe[1][0])[0] // vars(self)["_count"]
 
     @functools.cached_property
+    def _made(self) -> Points:
+        return vars(self)["_plain"](*self.recipe[1])
+
+    @property
     def stacked(self) -> Tensor:
-        stack = vars(self)["_stack"]
-        return stack(*self.recipe[1]) if stack else Points(self.axes).stacked
+        return self._made.stacked
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:
-        axes = vars(self)["_axes"]
-        return tuple(axes(*self.recipe[1]) if axes else tf.unstack(self.stacked))
+        return self._made.axes
 
     @property
     def recipe(self):
@@ -210,12 +224,5 @@ def _made_below(make: Callable, count: int) -> Callable:
     def below(*tensors):
         axes = make(*tensors)
         return [_below(axis, count, None, axes) for axis in axes]
-
-    return below
-
-
-def _stacked_below(stack: Callable, count: int) -> Callable:
-    def below(*tensors):
-        return tf.stack([_below(axis, count, None, [axis]) for axis in tf.unstack(stack(*tensors))])
 
     return below

@@ -9,6 +9,9 @@ def has(family, method):
     return defined is not None and not getattr(defined, "__isabstractmethod__", False)
 
 
+WITH_IDENTITY = [name for name, family in transforms.FAMILIES.items() if family.has_identity]
+
+
 def that_have(method):
     """The names of the families of the package that define a method."""
     return [name for name in transforms.FAMILIES if has(name, method)]

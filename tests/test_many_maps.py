@@ -156,7 +156,10 @@ def test_tiles_show_each_pixel_once(count):
 
 def test_families_that_cannot_scale_start_where_they_can():
     assert transforms.Translation().tiles(2) == [(-0.5, 0.0), (0.5, 0.0)]
+    assert transforms.Projective().tiles(2)[1] == (0.5, 0.0, 0.5, 0.0, 1.0, 0.0, 0.0, 0.0)
     assert transforms.Rotation().tiles(3) == [(0.0,)] * 3
+    assert transforms.DiffeomorphicAffine().tiles(2) == [(0.0,) * 6] * 2
+    assert transforms.ThinPlateSpline((2, 2)).tiles(2) == [(0.0,) * 8] * 2
     # One scale for both axes: that of the width, so that no tile is left out of the picture's height.
     assert transforms.Attention().tiles(2) == [(0.5, -0.5, 0.0), (0.5, 0.5, 0.0)]
 

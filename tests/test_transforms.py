@@ -11,10 +11,10 @@ import keras_stn
 from keras_stn import transforms
 from keras_stn.transforms.turns import cos_sin
 
-MATRIX_FAMILIES = [
+MATRIX_FAMILIES = [  # but for the one whose params are a logarithm
     name
     for name, family in transforms.FAMILIES.items()
-    if issubclass(family, transforms.MatrixTransform)
+    if issubclass(family, transforms.MatrixTransform) and family is not transforms.DiffeomorphicAffine
 ]
 families = pytest.mark.parametrize("name", MATRIX_FAMILIES)
 

@@ -43,7 +43,8 @@ class SpatialTransformer(keras.layers.Layer):
         interpolation: `"nearest"` (no gradient reaches the localization network, which then does not
             learn), `"bilinear"` or `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, (of rows, of columns).
+            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, ([of depth,] of rows, of
+            columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`: give the value of the
             background.
         align_corners: Which points of the corner pixels -1 and 1 are.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, transforms
 from keras_stn.ops._warp import Warping
-from keras_stn.sampler import Sampling
+from keras_stn.sampler import Sampling, settings
 
 Tensor = Any
 
@@ -37,7 +37,8 @@ class Warp(keras.layers.Layer):
         interpolation: `"nearest"` (ties to even; gives no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, (of rows, of columns).
+            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, ([of depth,] of rows, of
+            columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
@@ -97,7 +98,7 @@ class Warp(keras.layers.Layer):
         sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
         self.interpolation = interpolation
         self.fill_mode = sampling.fill_mode
-        self.fill_value = _checks.fill_value(fill_value)
+        self.fill_value = settings.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
         least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps

@@ -1,7 +1,8 @@
 """Localization: images to the params of a transform.
 
 `Localization` is the layer: a network, and a head that starts at the identity. The functions build
-networks for it: plain Keras models of stock layers, from channels_last images to features (batch, n).
+networks for it: plain Keras models of stock layers, from channels_last images to features (batch, n), or
+to feature maps where the params are a field.
 """
 
 from keras_stn.localization.head import IdentityParams
@@ -10,6 +11,7 @@ from keras_stn.localization.networks import (
     BUILDERS,
     conv,
     dense,
+    field_conv,
     resized_conv,
     strided_conv,
     volume_conv,
@@ -21,6 +23,7 @@ __all__ = [
     "Localization",
     "conv",
     "dense",
+    "field_conv",
     "resized_conv",
     "strided_conv",
     "volume_conv",

@@ -30,11 +30,12 @@ class Localization(keras.layers.Layer):
     Args:
         network: What comes before the head:
 
-            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size, or
-              `volume_conv` for volumes;
+            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size; `volume_conv`
+              for volumes; `field_conv` for families whose params are a field;
             - a name from `keras_stn.localization.BUILDERS`: `"resized_conv"`, `"conv"`, `"dense"`,
-              `"strided_conv"`, `"volume_conv"`;
-            - any Keras model or layer that turns channels_last images into features (batch, n).
+              `"strided_conv"`, `"volume_conv"`, `"field_conv"`;
+            - any Keras model or layer that turns channels_last images into features (batch, n); for a
+              field into feature maps (batch, [d,] h, w, n), of any size.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
         glimpses: How many maps each image has; one, without an axis of glimpses, by default. They start
@@ -60,7 +61,7 @@ class Localization(keras.layers.Layer):
 
     Raises:
         ValueError: if `network` or `transform` is none of the above, or the network returns anything but
-            features (batch, n) with a static n.
+            features (batch, n), or maps of them, with a static n.
 
     Example:
         >>> import keras, keras_stn
@@ -89,7 +90,14 @@ class Localization(keras.layers.Layer):
         self.data_format = _layout.data_format(data_format)
         check_network("network", network)
         named = network is None or isinstance(network, str)
-        self._builder = (network or DEFAULTS[self.transform.ndim]) if named else None
+        self._of_fields = self.transform.params_ndim > 2
+        if self._of_fields and glimpses is not None:
+            raise _checks.error(
+                f"glimpses must be None for {type(self.transform).__name__}, whose params are a field. "
+                f"Received: glimpses={glimpses!r}."
+            )
+        default = "field_conv" if self._of_fields else DEFAULTS[self.transform.ndim]
+        self._builder = (network or default) if named else None
         self.network: Any = None if named else network
         self.head: Any = None
         self._head_config: str | None = None  # JSON, for Keras would track a dictionary
@@ -98,14 +106,10 @@ class Localization(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(min_ndim=ndim + 2, max_ndim=ndim + 3)  # or of videos
 
     def build(self, input_shape):
-        shape = _layout.shape_to_channels_last(input_shape, self.data_format, self.transform.ndim)
-        if self._by_frame(shape):
-            batch, _, *rest = shape
-            shape = (batch, *rest)
+        shape = self._shape_of_images(input_shape)
         if self._builder and self.network is None:
-            size = {"image_size": shape[1:-1]} if self._builder in DEFAULTS.values() else {}
-            self.network = BUILDERS[self._builder](**size, dtype=self.dtype_policy)
-        features = features_shape(self.network, shape, self.compute_dtype)
+            self.network = self._new_network(shape)
+        features = features_shape(self.network, shape, self.compute_dtype, maps=self._of_fields)
         _freeze_what_is_new(self.network)
         if self.head is None:
             self.head = self._new_head()
@@ -113,6 +117,18 @@ class Localization(keras.layers.Layer):
             self.head.build(features)
         if not self.trainable:  # Keras tells the parts there are when it is set, and these are new
             self.network.trainable = self.head.trainable = False
+
+    def _shape_of_images(self, input_shape):
+        """What the network sees: channels_last, and frames as images."""
+        shape = _layout.shape_to_channels_last(input_shape, self.data_format, self.transform.ndim)
+        batch, *rest = shape
+        return (batch, *rest[1:]) if self._by_frame(shape) else shape
+
+    def _new_network(self, shape):
+        known: dict[str, Any] = {name: {"image_size": shape[1:-1]} for name in DEFAULTS.values()}
+        known["field_conv"] = {"ndim": len(shape) - 2}
+        builder: Any = self._builder
+        return BUILDERS[builder](**known.get(builder, {}), dtype=self.dtype_policy)
 
     def _new_head(self):
         if self._head_config:
@@ -136,10 +152,13 @@ class Localization(keras.layers.Layer):
         shape = grids.shape_of(images)
         if by_frame := self._by_frame(shape):
             images = keras.ops.reshape(images, (-1, *shape[2:]))
-        features = self.network(images)  # (batch, n)
-        params = self.head(features)  # (batch, num_params)
+        features = self.network(images)  # (batch, n), or of fields (batch, [d,] h, w, n)
+        params = self.head(features)  # (batch, ..., num_params)
         maps = shape[1:2] if by_frame else () if self.glimpses is None else (self.glimpses,)
-        return keras.ops.reshape(params, (-1, *maps, self.transform.num_params)) if maps else params
+        if not maps:
+            return params
+        of_one = grids.shape_of(params)[1:-1]
+        return keras.ops.reshape(params, (-1, *maps, *of_one, self.transform.num_params))
 
     def _by_frame(self, shape):
         """Whether images of this shape are videos whose frames are looked at one by one."""
@@ -154,7 +173,12 @@ class Localization(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         maps = input_shape[1:2] if self._by_frame(input_shape) else ()
         maps = maps if self.glimpses is None else (self.glimpses,)
-        return (input_shape[0], *maps, self.transform.num_params)
+        field: Any = ()
+        if self._of_fields:
+            shape = self._shape_of_images(input_shape)
+            network = self.network or self._new_network(shape)
+            _, *field, _ = features_shape(network, shape, self.compute_dtype, maps=True)
+        return (input_shape[0], *maps, *field, self.transform.num_params)
 
     def compute_output_spec(self, images, training=None):
         _checks.floating("images", images.dtype, cure=_CURE)

@@ -171,6 +171,36 @@ def strided_conv(
     return keras.Sequential(stack, name="strided_conv")
 
 
+def field_conv(
+    filters: Sequence[int] = (16, 32, 32, 32), *, ndim: int = 2, dtype: Any = None
+) -> keras.Model:
+    """The default for fields of params: fully convolutional, with a feature map a quarter as large.
+
+    3x3 convolutions, the first two of stride 2: a point of an image of H x W sees 31 pixels across, and
+    there are ceil(H / 4) x ceil(W / 4) of them, for images of any size.
+
+    Args:
+        filters: Width of each convolution, two or more.
+        ndim: 2, or 3 for volumes.
+        dtype: Dtype policy of the layers; Keras' global one by default.
+
+    Returns:
+        A Keras model: (batch, [D,] H, W, channels) -> (batch, [d,] h, w, filters[-1]).
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.localization.field_conv().compute_output_shape((None, 90, 120, 3))
+        (None, 23, 30, 32)
+    """
+    filters, dtype = _checks.counts("filters", filters), _checks.dtype_policy("dtype", dtype)
+    kind = {2: layers.Conv2D, 3: layers.Conv3D}[ndim]
+    stack = [
+        _conv(width, 3, strides=2 if number < 2 else 1, dtype=dtype, kind=kind)
+        for number, width in enumerate(filters)
+    ]
+    return keras.Sequential(stack, name="field_conv")
+
+
 def volume_conv(
     image_size: tuple[int | None, ...] = (None, None, None),
     filters: Sequence[int] = (8, 16, 32),
@@ -228,8 +258,8 @@ def volume_conv(
     return keras.Sequential(stack, name="volume_conv")
 
 
-def _conv(filters, kernel_size, *, strides=1, dtype):
-    return layers.Conv2D(
+def _conv(filters, kernel_size, *, strides=1, dtype, kind=layers.Conv2D):
+    return kind(
         filters,
         kernel_size,
         strides=strides,
@@ -254,6 +284,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "dense": dense,
     "strided_conv": strided_conv,
     "volume_conv": volume_conv,
+    "field_conv": field_conv,
 }
 
 # The networks that look at the size of images, as `image_size`: the defaults, by the axes of an image.

@@ -48,8 +48,8 @@ def grid_sample(
             - `"reflect"`: `d c b a | a b c d | d c b a`; `reflection` there, align_corners=False.
             - `"mirror"`: `d c b | a b c d | c b a`; `reflection` there, align_corners=True.
             - `"wrap"`: `a b c d | a b c d | a b c d`
-            - one of these for each axis, (of rows, of columns): a panorama goes on from its right edge
-              to its left one, and has an end above and below: `("nearest", "wrap")`.
+            - one of these for each axis, ([of depth,] of rows, of columns): `("nearest", "wrap")` for a
+              panorama, which goes on from its right edge to its left one and has an end above and below.
         fill_value: A number, or one for each channel, that `images` can hold. Only used by
             `fill_mode="constant"`, be it of one axis.
         align_corners: Which points of the corner pixels -1 and 1 are; the same value as the grid was

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler
 from keras_stn.points import Points, repeated
+from keras_stn.sampler import settings
 
 Tensor = Any
 
@@ -30,7 +31,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         sampling = self._sampling()  # checks the three
-        fill_value = _checks.fill_value(self.fill_value)
+        fill_value = settings.fill_value(self.fill_value)
         self._set(
             fill_mode=sampling.fill_mode,
             fill_value=tuple(fill_value) if isinstance(fill_value, list) else fill_value,
@@ -79,7 +80,7 @@ class Reading:
         frames = [None] * (len(images.shape) == ndim + 3)
         _checks.shape("images", images, (None,) * (ndim + 2 + len(frames)), axes)
         _checks.interpolated(images.dtype, self.interpolation)
-        _checks.fill_mode_fits(self.fill_mode, ndim)
+        settings.fill_mode_fits(self.fill_mode, ndim)
 
         of_one, names = self._of_one(ndim)
         names = f"(batch of images, {names})"
@@ -96,7 +97,7 @@ class Reading:
         shape = _layout.shape_to_channels_last(images.shape, self.data_format, ndim)
         *sizes, channels = shape[-1 - ndim :]
         dtype = keras.backend.standardize_dtype(images.dtype)
-        _checks.fill_value_fits(self._fill_value(), channels, dtype)
+        settings.fill_value_fits(self._fill_value(), channels, dtype)
         shape = (*lead, *self._output_size(maps, tuple(sizes)), channels)
         return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 

@@ -46,7 +46,8 @@ def warp(
         interpolation: `"nearest"` (ties to even; no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `grid_sample`; or one for each axis, (of rows, of columns).
+            `"wrap"`, as in `grid_sample`; or one for each axis, ([of depth,] of rows, of
+            columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'

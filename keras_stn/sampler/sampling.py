@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from keras_stn import _checks
+from keras_stn.sampler import settings
 from keras_stn.sampler.borders import BORDERS, Border
 from keras_stn.sampler.kernels import KERNELS, Kernel
 
@@ -35,9 +35,9 @@ class Sampling:
     fill_value: Any = 0.0
 
     def __post_init__(self):
-        _checks.one_of("interpolation", self.interpolation, KERNELS, _checks.INTERPOLATION_SYNONYMS)
-        object.__setattr__(self, "fill_mode", _checks.fill_mode(self.fill_mode, BORDERS))
-        value = _checks.fill_value(self.fill_value)
+        settings.interpolation(self.interpolation, KERNELS)
+        object.__setattr__(self, "fill_mode", settings.fill_mode(self.fill_mode, BORDERS))
+        value = settings.fill_value(self.fill_value)
         object.__setattr__(self, "fill_value", tuple(value) if isinstance(value, list) else (value,))
 
     @property
@@ -62,7 +62,7 @@ class Sampling:
 
     def along(self, ndim: int) -> tuple["Sampling", ...]:
         """The sampling along each axis of images with so many, x first as in `Points`."""
-        _checks.fill_mode_fits(self.fill_mode, ndim)
+        settings.fill_mode_fits(self.fill_mode, ndim)
         if isinstance(self.fill_mode, str):
             return (self,) * ndim
         return tuple(dataclasses.replace(self, fill_mode=word) for word in reversed(self.fill_mode))

@@ -4,7 +4,10 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+
+from keras_stn import _checks
 
 Tensor = Any
 
@@ -96,6 +99,18 @@ def of_four_points(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     *_, g, h, i = entries(theta)
     x, y, _ = tf.split(tf.reshape(target, (-1, 8)), [1, 1, 6], axis=1)
     return theta, same & apart & (i * (g * x + h * y + i) > NEAR * i * i)
+
+
+def check_front(front: Tensor, source: Tensor, target: Tensor) -> None:
+    """Raise, outside of graphs, where four points have no map."""
+    if tf.executing_eagerly() and not np.all(front):
+        bad = int(np.argmin(front))
+        pair = [np.asarray(points)[bad % len(points)].tolist() for points in (source, target)]
+        raise _checks.error(
+            "source and target must be four points each in one order, no three of them on a line, "
+            "all of the target and its middle in front of the camera. "
+            f"Received, as the first that are not: source={pair[0]}, target={pair[1]}."
+        )
 
 
 def _largest(tensor: Tensor, axis: Any) -> Tensor:

@@ -81,7 +81,7 @@ class MatrixTransform(Transform):
         """As square a table of tiles as `count` allows, row by row, each of them as a map of the family.
 
         Those of a volume are as deep as it is. A family whose scale is one for all axes takes that of
-        the width, which is the smallest.
+        the width, which is the smallest. Without `from_theta` all are the identity.
         """
         rows = math.isqrt(count)
         thetas = []
@@ -92,7 +92,10 @@ class MatrixTransform(Transform):
                 ends = [(1 / columns, x), (1 / rows, y), (1.0, 0.0)][: self.ndim]
                 scales, places = zip(*ends, strict=True)
                 thetas.append(np.column_stack([np.diag(scales), places]))
-        params = np.asarray(self.from_theta(np.array(thetas)))
+        try:
+            params = np.asarray(self.from_theta(np.array(thetas)))
+        except NotImplementedError:
+            return super().tiles(count)
         return [tuple(map(float, tile)) for tile in params]
 
     def from_pixel_matrix(

@@ -3,8 +3,9 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import _checks, grids, pixel_matrices
+from keras_stn import grids, pixel_matrices
 from keras_stn.transforms import homographies
+from keras_stn.transforms.affine import Affine
 from keras_stn.transforms.base import Transform, register
 from keras_stn.transforms.homographies import NEAR, choose, normalised
 
@@ -48,11 +49,11 @@ class Projective(Transform):
         w = grids.combination((g, h), (x, y), tf.ones_like(g))
         w = choose(w < w.dtype.max, w, 0.0)  # of an infinite one all would come to the middle
         front = w > NEAR
-        # One division for both. Two would overflow in their gradients, end / w / w, sooner.
-        closeness = 1 / choose(front, w, 1.0)
+        # Divisions, for of 1 / w, for both, TensorFlow's graphs make a reciprocal of other bits.
+        w = choose(front, w, 1.0)
         pairs = (rows[:3], rows[3:])
         ends = [grids.combination(slopes, (x, y), offset) for *slopes, offset in pairs]
-        return tuple(choose(front, end * closeness, np.nan) for end in ends)
+        return tuple(choose(front, end / w, np.nan) for end in ends)
 
     def theta(self, params):
         """The matrices (batch, 3, 3)."""
@@ -70,6 +71,9 @@ class Projective(Transform):
     def inverse(self, params):
         adjugate, det = homographies.adjugate(self.theta(params))
         return normalised(adjugate, adjugate[:, 2, 2:] * det > NEAR * det * det)
+
+    def tiles(self, count):
+        return [(*tile, 0.0, 0.0) for tile in Affine().tiles(count)]
 
     def from_pixel_matrix(
         self, matrix, source_size, output_size=None, align_corners=False, target_to_source=False
@@ -109,12 +113,5 @@ class Projective(Transform):
             output, behind the camera: outside of graphs that is a ValueError.
         """
         theta, front = homographies.of_four_points(source, target)
-        if tf.executing_eagerly() and not np.all(front):
-            bad = int(np.argmin(front))
-            pair = (np.asarray(points)[bad % len(points)].tolist() for points in (source, target))
-            raise _checks.error(
-                "source and target must be four points each in one order, no three of them on a line, "
-                "all of the target and its middle in front of the camera. "
-                "Received, as the first that are not: source={}, target={}.".format(*pair)
-            )
+        homographies.check_front(front, source, target)
         return normalised(theta, front)

@@ -1,5 +1,7 @@
 """Thin-plate spline: a lattice of control points, two parameters a point."""
 
+import abc
+
 import numpy as np
 import tensorflow as tf
 
@@ -74,12 +76,14 @@ class ThinPlateSpline(Transform):
             mapped.append(axis + grids.rounded(bent))
         return tuple(mapped)
 
+    @abc.abstractmethod
     def compose(self, outer, inner):
         raise _checks.missing(
             "ThinPlateSpline.compose has no closed form. Map the points of the grid of one map by "
             "transform_points of the other, and read by keras_stn.ops.grid_sample."
         )
 
+    @abc.abstractmethod
     def inverse(self, params):
         raise _checks.missing(
             "ThinPlateSpline.inverse has no closed form. keras_stn.transforms.Velocity, a smooth map of "

@@ -130,6 +130,18 @@ def functional() -> keras.Model:
     return keras.Model(images, keras.layers.concatenate([left, right]))
 
 
+def maps(dtype=None) -> keras.Model:
+    """A user's network for fields: feature maps."""
+    convolution = keras.layers.Conv2D(
+        3, 3, strides=2, activation="tanh", padding="same", data_format="channels_last", dtype=dtype
+    )
+    return keras.Sequential([convolution])
+
+
+def network_for(family):
+    return maps if transforms.get(family).params_ndim > 2 else sequential
+
+
 def small_strided_conv() -> keras.Model:
     return localization.strided_conv(widths=(4, 6), reduced=3, units=5)
 
@@ -153,8 +165,10 @@ THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
 
 
 def params(transform, *many) -> np.ndarray:
+    """Of two maps, or two times many; fields are of 4 x 3 points."""
     family = transforms.get(transform)
-    return _uniform(2, *many, family.num_params, around=np.array(family.identity_params), within=0.3)
+    shape = 2, *many, *(4, 3)[: family.params_ndim - 2], family.num_params
+    return _uniform(*shape, around=np.array(family.identity_params), within=0.3)
 
 
 # --- The table -------------------------------------------------------------------------------------
@@ -175,7 +189,8 @@ def _transformer(id, *, covers=(), inputs=(IMAGES,), any_size=True, users_code=F
     """`arguments` are the layer's; a `localization` that is a function makes a fresh network."""
 
     def make():
-        network = arguments.get("localization", sequential)
+        default = network_for(arguments.get("transform", "affine"))
+        network = arguments.get("localization", default)
         network = network() if callable(network) else network
         return SpatialTransformer(**{**arguments, "localization": network})
 
@@ -334,6 +349,7 @@ NETWORKS = [
     Case("resized_conv", ("localization.resized_conv",), localization.resized_conv, (IMAGES,)),
     Case("conv", ("localization.conv",), localization.conv, (IMAGES,), any_size=False),
     Case("dense", ("localization.dense",), localization.dense, (IMAGES,), any_size=False),
+    Case("field_conv", ("localization.field_conv",), localization.field_conv, (IMAGES,)),
     Case(
         "strided_conv",
         ("localization.strided_conv",),
@@ -398,6 +414,16 @@ FUNCTIONS = [
         (VALUES, GRID),
     ),
     Case(
+        "grid_splat-volume",
+        ("ops.grid_splat",),
+        lambda: (
+            lambda values, grid: ops.grid_splat(
+                values, grid, (3, 5, 4), fill_mode=("wrap", "constant", "nearest")
+            )
+        ),
+        (_uniform(2, 4, 3, 2, 3), _uniform(2, 4, 3, 2, 3, within=1.4)),
+    ),
+    Case(
         "grid_splat-bicubic-pair-of-fill-modes",
         ("ops.grid_splat",),
         lambda: (
@@ -454,8 +480,8 @@ def _methods(name, public, make):
     one, two = params(family), params(family)
     points = _uniform(2, 11, family.ndim)
     source, target = (3, 7, 5)[-family.ndim :], (2, 4, 9)[-family.ndim :]
-    yield case("grid", lambda p: family.grid(p, target, align_corners=True), one)
-    yield case("transform_points", family.transform_points, one, points)
+    yield case("grid", lambda p: family.grid(p, target, True, source), one)
+    yield case("transform_points", lambda p, x: family.transform_points(p, x, source), one, points)
     if has(family, "theta"):
         yield case("theta", family.theta, one)
     if has(family, "from_theta"):
