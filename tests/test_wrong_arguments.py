@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from families import has
+from families import as_params, has
 
 import keras_stn
 from keras_stn import localization, ops, transforms, visualize
@@ -96,26 +96,32 @@ def layer_on_images(layer):
 def family_methods():
     for name in transforms.FAMILIES:
         family = transforms.get(name)
-        params = np.tile(np.array([family.identity_params], "float32"), (2, 1))
+        params = as_params(name, np.tile(np.array([family.identity_params], "float32"), (2, 1)))
         sizes = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
         same = {**sizes, "output_size": (6, 9), "target_to_source": False}
         if has(name, "theta"):
-            theta = np.array(family.theta(params))
             yield f"{name}.theta", Called(family.theta, {"params": params})
+        if has(name, "from_theta"):
+            theta = np.array(family.theta(params))
             yield f"{name}.from_theta", Called(family.from_theta, {"theta": theta})
-        if has(name, "compose"):
+        if has(name, "inverse"):
             yield f"{name}.inverse", Called(family.inverse, {"params": params})
+        if has(name, "compose"):
             yield f"{name}.compose", Called(family.compose, {"outer": params, "inner": params})
         yield (
             f"{name}.transform_points",
-            Called(family.transform_points, {"params": params, "points": POINTS}),
+            Called(
+                family.transform_points,
+                {"params": params, "points": POINTS, "source_size": (6, 9), "align_corners": False},
+            ),
         )
         yield (
             f"{name}.grid",
-            Called(family.grid, {"params": params, "output_size": (4, 5), "align_corners": False}),
+            Called(family.grid, {"params": params, **sizes, "output_size": (4, 5)}),
         )
         if has(name, "pixel_matrix"):
             yield f"{name}.pixel_matrix", Called(family.pixel_matrix, {"params": params, **same})
+        if has(name, "pixel_matrix") and has(name, "from_theta"):
             matrix = {"matrix": np.array(family.pixel_matrix(params, **same))}
             yield f"{name}.from_pixel_matrix", Called(family.from_pixel_matrix, {**matrix, **same})
         if has(name, "from_points"):

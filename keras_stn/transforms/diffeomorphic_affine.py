@@ -1,12 +1,12 @@
 """DiffeomorphicAffine: affine maps by their logarithm, which can always be undone."""
 
-import functools
+import abc
 import operator
 from typing import Any
 
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, grids
 from keras_stn.transforms.affine import entries_of_theta
 from keras_stn.transforms.base import register
 from keras_stn.transforms.of_any_rank import OfAnyRank
@@ -55,12 +55,17 @@ class DiffeomorphicAffine(OfAnyRank):
         shape = self.ndim, self.ndim + 1
         return tf.eye(*shape, dtype=params.dtype) + _exponential(tf.reshape(params, (-1, *shape)))
 
+    @abc.abstractmethod
     def from_theta(self, theta):
         raise _checks.missing(
             "DiffeomorphicAffine does not define params of a matrix, nor the composition of two maps: "
             "not every matrix has a real logarithm. keras_stn.transforms.Affine has both, its params "
             "are theta(params), row by row."
         )
+
+    @abc.abstractmethod
+    def compose(self, outer, inner):
+        self.from_theta(None)  # raises
 
     def inverse(self, params):
         return -params
@@ -81,8 +86,14 @@ def _exponential(logarithm: Tensor) -> Tensor:
 
 
 def _product(one: Tensor, two: Tensor) -> Tensor:
-    """As a sum of outer products: a matmul would be in reduced precision (TF32) on GPUs."""
+    """As a sum of outer products: a matmul would be in reduced precision (TF32) on GPUs.
+
+    Rounded one by one, for the same bits in every graph.
+    """
     ndim = one.shape[1]
     *columns, _ = tf.split(one, ndim + 1, axis=2)  # (batch, n, 1)
     rows = tf.split(two, ndim, axis=1)  # (batch, 1, n + 1)
-    return functools.reduce(operator.add, map(operator.mul, columns, rows))
+    total, *others = map(grids.rounded, map(operator.mul, columns, rows))
+    for other in others:
+        total = grids.rounded(total + other)
+    return total

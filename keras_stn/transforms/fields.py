@@ -66,6 +66,15 @@ class Field(Transform):
             f"{name}.transform_points(params, points, source_size)."
         )
 
+    def inverted(self, params, source_size, output_size, align_corners=False):
+        """In pixels of the output, which is now the source."""
+        scales = [
+            grids.divisor(output, align_corners, params.dtype)
+            / grids.divisor(source, align_corners, params.dtype)
+            for output, source in zip(reversed(output_size), reversed(source_size), strict=True)
+        ]
+        return self, self.inverse(params) * grids.vector(scales, params.dtype)
+
     def get_config(self):
         return {"interpolation": self.interpolation, "ndim": self.ndim}
 
@@ -84,8 +93,11 @@ class Field(Transform):
         field = self.displacements(params, source_size, align_corners)
         points = grids.to_pixels(axes, shape_of(field)[1:-1], align_corners)
         shifts = components(sampler.read(field, points, self.between))
-        spans = [grids.divisor(size, align_corners, params.dtype) / 2 for size in reversed(source_size)]
-        return [axis + shift / length for axis, shift, length in zip(axes, shifts, spans, strict=True)]
+        pixels = [2 / grids.divisor(size, align_corners, params.dtype) for size in reversed(source_size)]
+        return [
+            axis + grids.rounded(shift * pixel)
+            for axis, shift, pixel in zip(axes, shifts, pixels, strict=True)
+        ]
 
 
 def components(field: Tensor) -> list[Tensor]:
@@ -102,7 +114,7 @@ def resized(field: Tensor, size: Sequence[Any], align_corners: bool, sampling: S
         total: Tensor = None
         for tap in taps_along(grids.places(have, want, align_corners, field.dtype), have, sampling):
             weight = tf.reshape(tap.weight, (-1, *[1] * (field.shape.rank - 1 - axis)))
-            term = tf.gather(field, tf.cast(tap.pixel, tf.int32), axis=axis) * weight
+            term = grids.rounded(tf.gather(field, tf.cast(tap.pixel, tf.int32), axis=axis) * weight)
             total = term if total is None else total + term
         field = total
     return field

@@ -1,6 +1,5 @@
 """Affine maps as matrices theta (batch, n, n + 1) of n axes: put together, taken apart and undone."""
 
-import functools
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, grids
 
 Tensor = Any
 Rows = Sequence[Sequence[Tensor]]  # of entries, each (batch, 1)
@@ -58,7 +57,11 @@ def inverse_matrix(theta: Tensor) -> Tensor:
 
 
 def _dot(row: Sequence[Tensor], column: Sequence[Tensor]) -> Tensor:
-    return functools.reduce(operator.add, map(operator.mul, row, column))
+    first, second, *others = map(operator.mul, row, column)
+    total = first + second
+    for other in others:  # rounded, so that TensorFlow's graph optimiser does not regroup the sum
+        total = grids.rounded(total) + other
+    return total
 
 
 def _adjugate_2(columns: Rows) -> Rows:
@@ -86,6 +89,7 @@ def check_last_row(pixel_matrix: Tensor) -> None:
     if rows == columns and tf.executing_eagerly():
         last, affine = np.asarray(pixel_matrix[..., -1, :]), (*[0] * (columns - 1), 1)
         if np.any(last != affine):
+            hint = "; keras_stn.transforms.Projective takes others" if columns == 3 else ""
             raise _checks.error(
-                f"matrix must be affine, with a last row of {affine}. Received: {last.tolist()}."
+                f"matrix must be affine, with a last row of {affine}{hint}. Received: {last.tolist()}."
             )

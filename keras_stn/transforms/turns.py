@@ -92,10 +92,16 @@ def _of_vector(vector: Tensor, scale: Any) -> Rows:
     def twice(one, two):  # which compilers round alike everywhere
         return grids.rounded(2 * one * two)
 
+    def less(one, two):  # of 1; rounded, so that TensorFlow's graph optimiser does not regroup the sum
+        return 1 - grids.rounded(one + two)
+
+    xx, yy, zz = (twice(axis, axis) for axis in (x, y, z))
+    xy, xz, yz = twice(x, y), twice(x, z), twice(y, z)
+    wx, wy, wz = (twice(w, axis) for axis in (x, y, z))
     rows = [
-        [1 - (twice(y, y) + twice(z, z)), twice(x, y) - twice(w, z), twice(x, z) + twice(w, y)],
-        [twice(x, y) + twice(w, z), 1 - (twice(x, x) + twice(z, z)), twice(y, z) - twice(w, x)],
-        [twice(x, z) - twice(w, y), twice(y, z) + twice(w, x), 1 - (twice(x, x) + twice(y, y))],
+        [less(yy, zz), xy - wz, xz + wy],
+        [xy + wz, less(xx, zz), yz - wx],
+        [xz - wy, yz + wx, less(xx, yy)],
     ]
     return [[scale * entry for entry in row] for row in rows]
 

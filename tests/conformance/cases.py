@@ -4,6 +4,7 @@ A property is a file beside this one; it runs over the whole table, or over `SOM
 `test_public_surface.py` fails for a public name that no case covers.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -175,6 +176,12 @@ def params(transform, *many) -> np.ndarray:
 FAMILIES = {
     **{name: (f"transforms.{family.__name__}", family) for name, family in transforms.FAMILIES.items()},
     "rotation-of-oblongs": ("transforms.Rotation", lambda: transforms.Rotation(aspect_ratio=5 / 7)),
+    "bounded": (  # ranges that hold the inverses as well
+        "transforms.Bounded",
+        lambda: transforms.Bounded(
+            "similarity", fixed={"angle": 0.0}, scale_range=(0.4, 2.5), max_translation=(1.5, 2.0)
+        ),
+    ),
     "users-points": ("transforms.Transform", lambda: Bulge(power=3)),
     "users-matrix": ("transforms.MatrixTransform", Scroll),
 }
@@ -266,6 +273,12 @@ WARPS = [
         ("Warp",),
         lambda: Warp(fill_mode=("constant", "wrap"), fill_value=0.5),
         (IMAGES, params("affine")),
+    ),
+    Case(
+        "Warp-inverse-output_size",
+        ("Warp",),
+        lambda: Warp("similarity", (3, 8), inverse=True),
+        (IMAGES, params("similarity")),
     ),
     Case(
         "Warp-output_size-align_corners",
@@ -453,6 +466,18 @@ FUNCTIONS = [
         transform="attention",
         data_format="channels_first",
     ),
+    _warp("inverse", transform="similarity", inverse=True),
+    *(
+        Case(
+            f"valid_mask-{rule}",
+            ("ops.valid_mask",),
+            lambda rule=rule: (
+                lambda images, params: ops.valid_mask(images, params, "similarity", (4, 9), rule=rule)
+            ),
+            (IMAGES, params("similarity")),
+        )
+        for rule in ("center", "taps")
+    ),
     Case(
         "affine_grid",
         ("ops.affine_grid",),
@@ -477,27 +502,154 @@ def _methods(name, public, make):
 
     family = keras_stn.transforms.get(make())
     one, two = params(family), params(family)
-    points = _uniform(2, 11, 2)
-    yield case("grid", lambda p: family.grid(p, (4, 9), True, (7, 5)), one)
-    yield case("transform_points", lambda p, x: family.transform_points(p, x, (7, 5)), one, points)
+    points = _uniform(2, 11, family.ndim)
+    source, target = (3, 7, 5)[-family.ndim :], (2, 4, 9)[-family.ndim :]
+    yield case("grid", lambda p: family.grid(p, target, True, source), one)
+    yield case("transform_points", lambda p, x: family.transform_points(p, x, source), one, points)
     if has(family, "theta"):
         yield case("theta", family.theta, one)
+    if has(family, "from_theta"):
         yield case("from_theta", family.from_theta, np.array(family.theta(one)))
+    if family.ndim == 2:
+        yield from _methods_of_boxes(case, family, one)
+    if isinstance(family, transforms.Bounded):
+        yield case("constrain", family.constrain, one)
+        yield case("unconstrain", family.unconstrain, np.array(family.constrain(one)))
     if has(family, "compose"):
         yield case("compose", family.compose, one, two)
     if has(family, "inverse"):
         yield case("inverse", family.inverse, one)
     if has(family, "pixel_matrix"):
-        matrix = np.array(family.pixel_matrix(one, (7, 5), (4, 9)))
-        yield case("pixel_matrix", lambda p: family.pixel_matrix(p, (7, 5), (4, 9)), one)
-        yield case("from_pixel_matrix", lambda m: family.from_pixel_matrix(m, (7, 5), (4, 9)), matrix)
+        matrix = np.array(family.pixel_matrix(one, source, target))
+        yield case("pixel_matrix", lambda p: family.pixel_matrix(p, source, target), one)
+        if has(family, "from_theta"):
+            yield case(
+                "from_pixel_matrix", lambda m: family.from_pixel_matrix(m, source, target), matrix
+            )
     if has(family, "from_points"):
         corners = np.array([[[-1, -1], [1, -1], [1, 1], [-1, 1]]] * 2, "float32")
         nearby = corners + _uniform(2, 4, 2, within=0.3)
         yield case("from_points", family.from_points, nearby, corners)
 
 
+def _methods_of_boxes(case, family, one):
+    sizes = (7, 5), (4, 9)
+    boxes, rotated = _uniform(2, 3, 4, around=2, within=2), _uniform(2, 3, 5, around=2, within=2)
+    yield case("transform_boxes", lambda p, b: family.transform_boxes(p, b, "xywh", *sizes), one, boxes)
+    yield case(
+        "transform_rotated_boxes",
+        lambda p, b: family.transform_rotated_boxes(p, b, *sizes),
+        one,
+        rotated,
+    )
+    if isinstance(family, transforms.Affine | transforms.Attention | transforms.Similarity):
+        yield case("from_boxes", lambda b: family.from_boxes(b, "xywh", *sizes), boxes)
+    if isinstance(family, transforms.Affine):
+        yield case("from_rotated_boxes", lambda b: family.from_rotated_boxes(b, *sizes), rotated)
+
+
 METHODS = [case for name, family in FAMILIES.items() for case in _methods(name, *family)]
+
+# --- Volumes -----------------------------------------------------------------------------------------
+
+VOLUMES = _uniform(2, 3, 7, 5, 2)
+GRID_OF_VOLUMES = _uniform(2, 2, 4, 6, 3, within=1.4)
+
+OF_VOLUMES = {
+    f"{name}-of-volumes": (f"transforms.{family.__name__}", functools.partial(family, ndim=3))
+    for name, family in transforms.FAMILIES.items()
+    if issubclass(family, transforms.MatrixTransform)
+}
+
+
+def volume_network() -> keras.Model:
+    """A user's network for volumes of any size."""
+    return keras.Sequential(
+        [
+            keras.layers.Conv3D(3, 3, padding="same", activation="tanh", data_format="channels_last"),
+            keras.layers.GlobalMaxPooling3D(data_format="channels_last"),
+        ]
+    )
+
+
+WARPS += [
+    *(
+        Case(f"Warp-{name}", ("Warp", public), lambda make=make: Warp(make()), (VOLUMES, params(make())))
+        for name, (public, make) in OF_VOLUMES.items()
+    ),
+    Case(
+        "Warp-volumes-channels_first",
+        ("Warp",),
+        lambda: Warp(transforms.Affine(ndim=3), (2, 4, 6), data_format="channels_first"),
+        (np.ascontiguousarray(np.moveaxis(VOLUMES, -1, 1)), params(transforms.Affine(ndim=3))),
+        any_size=False,
+    ),
+]
+
+SPATIAL_TRANSFORMERS += [
+    _transformer(
+        "volumes",
+        inputs=(VOLUMES,),
+        localization=volume_network,
+        transform=transforms.Similarity(ndim=3),
+        output_size=(2, 8, 6),
+        fill_mode="mirror",
+    ),
+    _transformer(
+        "volumes-default",
+        inputs=(VOLUMES,),
+        any_size=False,
+        localization=None,
+        transform=transforms.Affine(ndim=3),
+    ),
+]
+
+LOCALIZATIONS.append(
+    Case(
+        "Localization-volume_conv",
+        _LOCALIZATION,
+        lambda: Localization("volume_conv", transforms.Rotation(ndim=3)),
+        (VOLUMES,),
+        any_size=False,
+    )
+)
+NETWORKS.append(Case("volume_conv", ("localization.volume_conv",), localization.volume_conv, (VOLUMES,)))
+
+FUNCTIONS += [
+    Case(
+        "grid_sample-volumes-nearest-wrap",
+        ("ops.grid_sample",),
+        _grid_sample(interpolation="nearest", fill_mode="wrap"),
+        (VOLUMES, GRID_OF_VOLUMES),
+    ),
+    Case(
+        "grid_sample-volumes-bilinear-constant",
+        ("ops.grid_sample",),
+        _grid_sample(fill_value=[0.5, -1.0], align_corners=True),
+        (VOLUMES, GRID_OF_VOLUMES),
+    ),
+    Case(
+        "grid_sample-volumes-labels",
+        ("ops.grid_sample",),
+        _grid_sample(interpolation="nearest"),
+        (_random.integers(0, 9, (2, 3, 7, 5, 1)).astype("int32"), GRID_OF_VOLUMES),
+    ),
+    _warp(
+        "volumes",
+        inputs=(VOLUMES, params(transforms.Affine(ndim=3))),
+        transform=transforms.Affine(ndim=3),
+        interpolation="bicubic",
+        fill_mode="reflect",
+    ),
+    Case(
+        "affine_grid-volumes",
+        ("ops.affine_grid",),
+        lambda: lambda theta: ops.affine_grid(theta, (2, 4, 9)),
+        (_uniform(2, 3, 4, around=np.eye(3, 4), within=0.3),),
+    ),
+]
+
+METHODS += [case for name, family in OF_VOLUMES.items() for case in _methods(name, *family)]
 
 LAYERS = SPATIAL_TRANSFORMERS + WARPS + LOCALIZATIONS + NETWORKS
 ALL = MODELS = LAYERS + FUNCTIONS + METHODS  # all of it can stand in a Keras model
@@ -520,7 +672,11 @@ _SOME = {
     "warp-users-family",
     "Warp-users-kernel-constant",
     "affine_grid",
+    "SpatialTransformer-volumes",
+    "Warp-affine-of-volumes",
+    "grid_sample-volumes-bilinear-constant",
     "similarity.inverse",
+    "rotation-of-volumes.inverse",
     "users-points.transform_points",
 }
 SOME = [case for case in MODELS if case.id in _SOME]

@@ -110,6 +110,7 @@ PARAMS = {
         name: np.random.default_rng(8).uniform(-0.9, 0.9, (2, 3, 2, 2)).tolist()
         for name in ("displacement", "velocity")
     },
+    "diffeomorphic_affine": (THETA - np.eye(2, 3)).reshape(2, 6).tolist(),
     "thin_plate_spline": np.random.default_rng(7).uniform(-0.3, 0.3, (2, 32)).tolist(),
     # Its first map has the left of the image behind the camera, from w = -0.2 on.
     "projective": [

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from cases import GRID, IMAGES, LAYERS, MODELS, SOME, THETA, call, one_or_list, sequential
 
-from keras_stn import Localization, SpatialTransformer, Warp, localization, ops
+from keras_stn import Localization, SpatialTransformer, Warp, localization, ops, transforms
 
 
 def symbols(case):
@@ -132,12 +132,19 @@ def test_two_transformers_stand_in_one_model_without_names():
     assert len({weight.path for weight in model.weights}) == len(model.weights)
 
 
-NETWORK_WEIGHTS = {"resized_conv": 8, "conv": 6, "dense": 6, "strided_conv": 4 * 6 + 2 + 6}
+NETWORK_WEIGHTS = {
+    "resized_conv": 8,
+    "conv": 6,
+    "dense": 6,
+    "strided_conv": 4 * 6 + 2 + 6,
+    "field_conv": 8,
+}
 
 
 @pytest.mark.parametrize("name", localization.BUILDERS)
 def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
-    layer = SpatialTransformer(name, "similarity", name="stn")
+    family = transforms.get("displacement" if name == "field_conv" else "similarity")
+    layer = SpatialTransformer(name, family, name="stn")
     layer.build((None, 32, 33, 3))
     *network, kernel, bias = layer.weights
     assert len(network) == NETWORK_WEIGHTS[name]
@@ -147,7 +154,7 @@ def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
         "stn/stn_localization/params/bias",
     )
     features = layer.localization.network.output_shape[-1]
-    assert (kernel.shape, bias.shape) == ((features, 4), (4,))
+    assert (kernel.shape, bias.shape) == ((features, family.num_params), (family.num_params,))
     assert all(weight.path.startswith("stn/stn_localization/") for weight in layer.weights)
 
 
