@@ -20,8 +20,9 @@ def matrix(rows: Rows) -> Tensor:
 
 
 def matrix_rows(theta: Tensor) -> list[list[Tensor]]:
-    """The entries of theta, row by row, each (batch, 1)."""
+    """The entries of theta, row by row, each (batch, 1); one of its two sizes may be unknown in a graph."""
     _, rows, columns = theta.shape
+    rows, columns = rows or columns - 1, columns or rows + 1
     entries = tf.split(tf.reshape(theta, (-1, rows * columns)), rows * columns, axis=1)
     return [entries[start : start + columns] for start in range(0, len(entries), columns)]
 
