@@ -20,7 +20,7 @@ def matrix(rows: Rows) -> Tensor:
 
 
 def matrix_rows(theta: Tensor) -> list[list[Tensor]]:
-    """The entries of theta, row by row, each (batch, 1); one of its two sizes may be unknown in a graph."""
+    """The entries of theta, row by row, each (batch, 1). Graphs may not know one of its two sizes."""
     _, rows, columns = theta.shape
     rows, columns = rows or columns - 1, columns or rows + 1
     entries = tf.split(tf.reshape(theta, (-1, rows * columns)), rows * columns, axis=1)
