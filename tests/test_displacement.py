@@ -198,6 +198,26 @@ def test_fields_of_volumes_are_upsampled_along_three_axes(interpolation):
         assert np.max(np.abs(coordinate - (start + want[..., axis]))) <= 1e-13
 
 
+@interpolations
+@pytest.mark.parametrize("field_size", [(5, 6, 7), (2, 3, 4)], ids=str)
+def test_volumes_are_read_where_scipy_says(field_size, interpolation):
+    size = (5, 6, 7)
+    volumes = np.random.default_rng(9).random((2, *size, 2))
+    given = field(field_size, ndim=3)
+    dense = upsampled(given, size, interpolation)
+    starts = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij")[::-1], axis=-1)
+    places = np.moveaxis((starts + dense)[..., ::-1], -1, 1)  # z, y, x for SciPy
+    want = [
+        [
+            ndimage.map_coordinates(volume[..., channel], place, order=1, mode="grid-constant")
+            for channel in range(2)
+        ]
+        for volume, place in zip(volumes, places, strict=True)
+    ]
+    have = ops.warp(volumes, given, transforms.Displacement(interpolation, ndim=3))
+    assert np.max(np.abs(np.moveaxis(have, -1, 1) - np.array(want))) <= 1e-13
+
+
 def test_a_network_of_convolutions_predicts_a_field_for_images_of_any_size():
     for size in ((30, 44), (7, 5)):
         given = np.random.default_rng(7).random((2, *size, 1), "float32")
@@ -207,6 +227,10 @@ def test_a_network_of_convolutions_predicts_a_field_for_images_of_any_size():
         symbol = keras.Input((None, None, 1))
         assert layer.localize(symbol).shape == (None, None, None, 2)
         assert layer.compute_output_shape((None, *size, 1)) == (None, *size, 1)
+    volumes = np.random.default_rng(7).random((1, 5, 6, 9, 1), "float32")
+    layer = keras_stn.SpatialTransformer(transform=transforms.Displacement(ndim=3))
+    assert np.array_equal(layer(volumes), volumes)
+    assert layer.localize(volumes).shape == (1, 2, 2, 3, 3)
 
 
 def test_a_network_without_feature_maps_is_told_what_it_must_return():

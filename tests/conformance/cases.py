@@ -5,6 +5,7 @@ A property is a file beside this one; it runs over the whole table, or over `SOM
 """
 
 import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -165,9 +166,9 @@ THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
 
 
 def params(transform, *many) -> np.ndarray:
-    """Of two maps, or two times many; fields are of 4 x 3 points."""
+    """Of two maps, or two times many; fields are of [2 x] 4 x 3 points."""
     family = transforms.get(transform)
-    shape = 2, *many, *(4, 3)[: family.params_ndim - 2], family.num_params
+    shape = 2, *many, *(2, 4, 3)[5 - family.params_ndim :], family.num_params
     return _uniform(*shape, around=np.array(family.identity_params), within=0.3)
 
 
@@ -558,7 +559,7 @@ GRID_OF_VOLUMES = _uniform(2, 2, 4, 6, 3, within=1.4)
 OF_VOLUMES = {
     f"{name}-of-volumes": (f"transforms.{family.__name__}", functools.partial(family, ndim=3))
     for name, family in transforms.FAMILIES.items()
-    if issubclass(family, transforms.MatrixTransform)
+    if "ndim" in inspect.signature(family).parameters
 }
 
 
