@@ -39,5 +39,5 @@ class Attention(OfAnyRank):
         return diagonal_matrix(scale, offsets)
 
     def from_theta(self, theta):
-        rows = matrix_rows(theta)
+        rows = matrix_rows(theta, self.ndim)
         return tf.concat([rows[0][0], *(row[-1] for row in rows)], axis=1)
