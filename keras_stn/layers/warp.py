@@ -123,7 +123,9 @@ class Warp(keras.layers.Layer):
         self.inverse = _checks.boolean("inverse", inverse)
         if inverse:
             self.transform.check_inverse()
-        self.bounding_box_format = bounding_box_format and checked_format(bounding_box_format)
+        self.bounding_box_format = bounding_box_format
+        if bounding_box_format is not None:
+            self.bounding_box_format = checked_format(bounding_box_format)
         least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps
         self.input_spec = [keras.layers.InputSpec(min_ndim=n, max_ndim=n + 1) for n in least]
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_stn import _checks, grids, sampler
 from keras_stn.grids import shape_of
 from keras_stn.sampler import Sampling
-from keras_stn.sampler.kernels import Kernel
+from keras_stn.sampler.kernels import KERNELS, Kernel
 from keras_stn.sampler.taps import taps_along
 from keras_stn.transforms.base import Transform
 from keras_stn.transforms.of_any_rank import axis_names
@@ -27,18 +27,27 @@ def _bspline_slopes(t: Tensor) -> Sequence[Tensor]:
     return -u * u / 2, t * (3 * t - 4) / 2, -u * (3 * u - 4) / 2, t * t / 2
 
 
-class _Spline(Sampling):
-    """Reads by cubic B-splines, which go past their control points: no kernel for images."""
+# They are none of the kernels of images: a spline goes past its control points. And no GridSample takes
+# their place in ONNX: it rounds coordinates, so that one huge number would reach all points around it.
+_KERNELS = {
+    "linear": KERNELS["bilinear"],
+    "bspline": Kernel((-1, 0, 1, 2), _bspline, _bspline_slopes),
+}
 
-    kernel = Kernel((-1, 0, 1, 2), _bspline, _bspline_slopes)
 
-    def __post_init__(self):
-        pass
+class _Between(Sampling):
+    """How a field is read; beyond its outermost points their values go on."""
+
+    def __init__(self, interpolation: str):
+        vars(self).update(interpolation=interpolation, fill_mode="nearest", fill_value=(0.0,))
+
+    @property
+    def kernel(self) -> Kernel:
+        return _KERNELS[self.interpolation]
 
 
-# Beyond the outermost points of a field stand copies of these.
-LINEAR, BSPLINE = Sampling("bilinear", "nearest"), _Spline("bspline", "nearest")
-INTERPOLATIONS = {"linear": LINEAR, "bspline": BSPLINE}
+INTERPOLATIONS = {name: _Between(name) for name in _KERNELS}
+LINEAR, BSPLINE = INTERPOLATIONS.values()
 
 
 class Field(Transform):
