@@ -7,6 +7,7 @@ it stand volumes: a letter of some thickness. Writes gallery.png.
 """
 
 import argparse
+import math
 import pathlib
 
 import matplotlib.pyplot as plt
@@ -65,8 +66,9 @@ VOLUMES = {
 def made(name, arguments, params):
     """A family, params of a batch of one, and a title."""
     family = FAMILIES[name](**arguments)
-    unit = {2: "param" if family.num_params == 1 else "params"}.get(family.params_ndim, "a point")
-    return family, np.asarray(params, "float32")[np.newaxis], f"{name}, {family.num_params} {unit}"
+    noun = "param" if family.num_params == 1 else "params"
+    what = noun if family.params_ndim == 2 else "a point"  # of a field
+    return family, np.asarray(params, "float32")[np.newaxis], f"{name}, {family.num_params} {what}"
 
 
 def draw_pair(figure, picture, family, params, title, **settings):
@@ -118,7 +120,7 @@ def main():
 
     figure = plt.figure(figsize=(12, 10.5), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[5, 1])
-    cells = iter(above.subfigures(5, 3).flat)
+    cells = iter(above.subfigures(math.ceil((len(FAMILIES) + 1) / 3), 3).flat)
     for name in sorted(FAMILIES, key=list(PICTURES).index):
         draw_pair(next(cells), picture, *made(name, *PICTURES[name]), fill_value=1.0)
     family, params, _ = made("attention", {}, (2.5, 0.3, 0.2))
