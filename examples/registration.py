@@ -109,8 +109,8 @@ def main():
     ):
         distance = np.linalg.norm(came_to - points, axis=-1)
         print(f"{name}: points {distance.mean():.2f} px off in the mean, {distance.max():.1f} at most")
-    share = np.mean(determinant(field) <= 0)
-    print(f"folded pixels: {share:.0%}, least determinant {determinant(field).min():.2f}")
+    folding = determinant(field)
+    print(f"folded pixels: {np.sum(folding <= 0)}, least determinant {folding.min():.2f}")
 
     figure, axes = plt.subplots(2, 3, figsize=(8.4, 4.3), layout="constrained")
     panels = {
@@ -129,7 +129,7 @@ def main():
     for along in (lines, lines.swapaxes(0, 1)):
         axes[1, 0].plot(*np.moveaxis(along, -1, 0), color="#1b4f9c", linewidth=0.7)
     path = arguments.out / "registration.png"
-    figure.savefig(path, dpi=40 if arguments.smoke else 70)
+    figure.savefig(path, dpi=40 if arguments.smoke else 64)
     print(f"wrote {path}")
 
 

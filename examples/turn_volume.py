@@ -19,7 +19,6 @@ import keras_stn
 from keras_stn import ops
 from keras_stn.transforms import Rotation
 
-layers = keras.layers
 SIZE, DEPTH = 24, 6
 ROTATION = Rotation(ndim=3)  # 3 params: the rotation vector (x, y, z), as long as the angle
 
@@ -43,14 +42,6 @@ def turned(count, rng):
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     params = (axes * np.radians(rng.uniform(0, 75, (count, 1)))).astype("float32")
     return np.asarray(ops.warp(upright, params, ROTATION)), upright, params
-
-
-def network():
-    """Volumes to features, of stock layers."""
-    convolutions = [
-        layers.Conv3D(width, 3, strides=2, padding="same", activation="relu") for width in (16, 32, 64)
-    ]
-    return keras.Sequential([*convolutions, layers.Flatten(), layers.Dense(64, activation="relu")])
 
 
 def degrees(params):
@@ -78,7 +69,9 @@ def main():
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
 
-    transformer = keras_stn.SpatialTransformer(network(), ROTATION)
+    # Wider than the default, and its first convolution takes blocks of 2x2x2 voxels.
+    network = keras_stn.localization.volume_conv((SIZE,) * 3, (16, 32, 64), units=64, side=SIZE // 2)
+    transformer = keras_stn.SpatialTransformer(network, ROTATION)
     model = keras.Sequential([keras.Input((SIZE, SIZE, SIZE, 1)), transformer])
     model.compile(keras.optimizers.Adam(1e-3), "mse")
     volumes, upright, _ = turned(200 if arguments.smoke else 4000, rng)

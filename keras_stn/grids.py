@@ -234,11 +234,14 @@ def _along_in_float16(slopes, axes, offset, first) -> tuple[Tensor, Tensor]:
     for slope, axis in reversed(list(zip(slopes, axes, strict=True))):
         more_whole, more_rest = _product(slope, axis)
         whole, rest = more_whole + whole, more_rest + rest
-    # In float32 this is what Keras reads, and what the split differs by is rounding: the same bits are
-    # worth more. In float16 it is off by up to a quarter of a pixel, which `rest` makes good.
-    plain = _along(slopes, axes, offset, first)
-    floor, zero = tf.floor(plain), tf.zeros((), plain.dtype)
-    fraction = plain - floor
+    return _split(_along(slopes, axes, offset, first), whole, rest)
+
+
+def _split(plain: Tensor, whole: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """A coordinate as (whole, rest), by another sum of the same: 0 <= rest < 1."""
+    # In float32 `plain` is what Keras reads, and what the sum differs by is rounding: the same bits are
+    # worth more. In float16 it is off by up to a quarter of a pixel, which the sum makes good.
+    floor, fraction, zero = tf.floor(plain), plain - tf.floor(plain), tf.zeros((), plain.dtype)
     error = (whole - floor) + (rest - fraction)
     rest = fraction + tf.where(tf.abs(error) > 2.0**-10, error, zero)
     # Far away there is no fraction, and infinity less its floor is no number.
@@ -307,11 +310,8 @@ def moved_points(
 
     The numbers of `to_pixels`, counted from where the identity reads: that is exact where nothing moves.
     """
-    spans = [span(size, align_corners, axes[0].dtype) for size in source_size]
-    shifts = [
-        (place - axis) * (length / 2)
-        for axis, place, length in zip(axes, mapped, reversed(spans), strict=True)
-    ]
+    halves = [span(size, align_corners, axes[0].dtype) / 2 for size in reversed(source_size)]
+    shifts = [(to - at) * half for at, to, half in zip(axes, mapped, halves, strict=True)]
     return shifted_points(shifts, source_size, output_size, align_corners)
 
 
@@ -324,14 +324,13 @@ def shifted_points(
     """The points that lie by `shifts`, in pixels of the source, beside those that the identity reads."""
     sizes, dtype = zip(source_size, output_size, strict=True), shifts[0].dtype
     starts = _broadcasting([places(*pair, align_corners, dtype) for pair in sizes])
-    if _float16.get():
-        wholes = [tf.floor(start) for start in starts]
-        rests = [
-            rounded(shift) + (start - whole)
-            for shift, start, whole in zip(shifts, starts, wholes, strict=True)
-        ]
-        return Points(tuple(rests), tuple(wholes))
-    return Points(tuple(rounded(shift) + start for shift, start in zip(shifts, starts, strict=True)))
+    pairs = [(rounded(shift), start) for shift, start in zip(shifts, starts, strict=True)]
+    plain = [shift + start for shift, start in pairs]
+    if not _float16.get():
+        return Points(tuple(plain))
+    sums = [(tf.floor(start), shift + (start - tf.floor(start))) for shift, start in pairs]
+    whole, rest = zip(*map(_split, plain, *zip(*sums, strict=True)), strict=True)
+    return Points(rest, whole)
 
 
 def places(size: Size, target_size: Size, align_corners: bool, dtype: tf.DType) -> Tensor:

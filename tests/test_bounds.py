@@ -165,9 +165,11 @@ def test_a_fixed_nought_is_a_value():
     np.testing.assert_array_equal(constrained, [[0.5, 0.0, 0.3, -0.2]])
 
 
-def test_a_pair_of_ranges_holds_for_all_params_that_are_not_given_otherwise():
+def test_a_range_for_many_params_holds_for_those_that_are_not_given_otherwise():
     family = Bounded("translation", ranges=(-0.25, 0.5))
     np.testing.assert_array_equal(family.constrain(np.array([[1e9, -1e9]])), [[0.5, -0.25]])
+    family = Bounded("attention", max_translation=0.25, fixed={"y": 0.1})
+    np.testing.assert_array_equal(family.constrain(np.array([[0.0, 1e9]])), [[1.0, 0.25, 0.1]])
     family = Bounded("similarity", scale_range=(0.5, 2), fixed={"x": 0.0}, ranges=(-0.25, 0.5))
     constrained = family.constrain(np.array([[1e9] * 3, [-1e9] * 3]))
     np.testing.assert_array_equal(constrained, [[2, 0.5, 0, 0.5], [0.5, -0.25, 0, -0.25]])
@@ -322,14 +324,23 @@ def test_a_model_is_saved_and_trains_inside_its_ranges(tmp_path):
         ("rotation", {"fixed": {"angle": 0.0}}, r"^fixed must leave a param free"),
         ("rotation", {"max_rotation": -1}, r"^max_rotation must be a positive number"),
         ("translation", {"max_translation": (1, 2, 3)}, r"^max_translation must be a positive number"),
-        ("translation", {"max_translation": 1, "fixed": {"x": 0}}, r"once. Received: 'x' twice"),
+        (
+            "translation",
+            {"max_translation": 1, "ranges": {"x": (-1, 1)}},
+            r"^ranges must leave out what is .*'x' in both",
+        ),
         (
             "rotation",
             {"max_rotation": 1, "ranges": {"angle": (-1, 1)}},
-            r"once. Received: 'angle' twice",
+            r"^ranges must leave out what is .*'angle' in both",
         ),
         ("translation", {"ranges": {"x": (0.0, np.inf)}}, r"^ranges\['x'\] must be two finite numbers"),
-        ("affine", {"ranges": (-1, 1)}, r"^The range of 'xx' must hold its identity"),
+        ("affine", {"ranges": (-1, 1)}, r"^ranges must hold the identity of 'xx'"),
+        (
+            "attention",
+            {"scale_range": (0.5, 2), "fixed": {"scale": 1.0}},
+            r"^scale_range must leave out what is .*'scale' in both",
+        ),
         ("affin", {}, "Did you mean 'affine'"),
     ],
     ids=str,

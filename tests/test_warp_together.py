@@ -220,6 +220,12 @@ def test_what_does_not_fit_is_said():
     many = np.ones((2, 4, 3), "float32")
     with pytest.raises(ValueError, match="^points must go with images .* and one map for each"):
         Warp("attention")({"images": data["images"], "points": data["points"]}, many)
+    videos = np.stack([data["images"]] * 3, axis=1)
+    with pytest.raises(ValueError, match="^points must go with images .* and one map for each"):
+        Warp("attention")({"images": videos, "points": data["points"]}, params)
+    volumes = transforms.Attention(ndim=3)
+    with pytest.raises(ValueError, match="^points must go with images .* and one map for each"):
+        Warp(volumes)({"images": videos, "points": data["points"]}, np.ones((2, 4), "float32"))
 
 
 # --- There and back --------------------------------------------------------------------------------

@@ -132,6 +132,10 @@ def family_methods():
             )
 
 
+BOXES, ROTATED = np.ones((2, 3, 4), "float32"), np.ones((2, 3, 5), "float32")
+SIZES = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
+BOXING = {"bounding_box_format": "xyxy", **SIZES}
+
 SAMPLING = {
     "interpolation": "bilinear",
     "fill_mode": "constant",
@@ -159,7 +163,11 @@ CALLS = {
     "affine_grid": Called(
         ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}
     ),
-    "Warp": Called(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
+    "Warp": Called(
+        keras_stn.Warp,
+        {**WARPING, "inverse": False, "bounding_box_format": "xyxy"},
+        lambda layer: layer([IMAGES, PARAMS]),
+    ),
     "Warp.call": Called(
         lambda images, params: keras_stn.Warp()([images, params]),
         {"images": IMAGES, "params": PARAMS},
@@ -184,7 +192,41 @@ CALLS = {
         {"network": "dense", "transform": "affine", "data_format": "channels_last"},
         layer_on_images,
     ),
-    "warp": Called(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING}),
+    "warp": Called(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING, "inverse": False}),
+    "valid_mask": Called(
+        ops.valid_mask,
+        {
+            "images": IMAGES,
+            "params": PARAMS,
+            "transform": "affine",
+            "output_size": (4, 5),
+            "interpolation": "bilinear",
+            "align_corners": False,
+            **FORMAT,
+            "inverse": False,
+            "rule": "center",
+        },
+    ),
+    "Bounded": Called(
+        transforms.Bounded,
+        {
+            "transform": "similarity",
+            "fixed": {"x": 0.0},
+            "max_rotation": 0.5,
+            "scale_range": (0.5, 2.0),
+            "max_translation": 0.5,
+            "ranges": None,
+        },
+    ),
+    "transform_boxes": Called(
+        transforms.Affine().transform_boxes, {"params": PARAMS, "boxes": BOXES, **BOXING}
+    ),
+    "transform_rotated_boxes": Called(
+        transforms.Affine().transform_rotated_boxes,
+        {"params": PARAMS, "boxes": ROTATED, **SIZES},
+    ),
+    "from_boxes": Called(transforms.Affine().from_boxes, {"boxes": BOXES, **BOXING}),
+    "from_rotated_boxes": Called(transforms.Affine().from_rotated_boxes, {"boxes": ROTATED, **SIZES}),
     "localize": Called(
         lambda images: keras_stn.SpatialTransformer("dense").localize(images),
         {"images": IMAGES},

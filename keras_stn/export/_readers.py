@@ -5,6 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_stn import _checks
 from keras_stn.points import Points
 from keras_stn.sampler import Sampling, interpreter
 from keras_stn.sampler.taps import bounded, taps_along
@@ -14,7 +15,7 @@ Tensor = Any
 
 def for_cpu(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     """Two small matmuls where the points are separable and they are faster, gathers otherwise."""
-    if points.separable and _matmuls_win(images, *points.axes):
+    if points.ndim == 2 and points.separable and _matmuls_win(images, *points.axes):
         return matmuls(images, points, sampling)
     return interpreter.read(images, points, sampling)
 
@@ -25,6 +26,11 @@ def for_gpu(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     GPUs may compute in float16, which holds no index above 2048 (nor coordinates: `grids.for_float16`).
     And ML Drift, the compiler behind the GPU accelerator, fails on the broadcasts of a batch.
     """
+    if points.ndim > 2:
+        raise _checks.error(
+            'model must read no volumes for target="gpu", whose delegates take tensors of up to four '
+            f'axes; target="cpu" takes them. Received: images.shape={tuple(images.shape)}.'
+        )
     batch, dtype = images.shape[0], images.dtype
     if batch == 1:  # ML Drift aborts on a split into one
         return interpreter.read(images, points, sampling, tf.int32)

@@ -45,10 +45,12 @@ def _check(warp: Any, data: Mapping[str, Any], params: Tensor) -> None:
             "Warp(..., bounding_box_format='xyxy'). Received: bounding_box_format=None."
         )
     family = warp.transform
-    if len(params.shape) != family.params_ndim or family.ndim != 2:
+    images = _checks.tensor("images", data["images"])
+    many = _checks.rank_of(params) != family.params_ndim or _checks.rank_of(images) != 4
+    if many or family.ndim != 2:
         raise _checks.error(
             f"{' and '.join(beside)} must go with images (batch, H, W, channels) and one map for each. "
-            f"Received: params.shape={tuple(params.shape)}, transform={family!r}."
+            f"Received: images.shape={tuple(images.shape)}, params.shape={tuple(params.shape)}."
         )
     try:
         if not warp.inverse:
@@ -61,10 +63,10 @@ def _check(warp: Any, data: Mapping[str, Any], params: Tensor) -> None:
 
 
 def _masks(warping: Warping, masks: Tensor, params: Tensor) -> Tensor:
-    """Label maps, (batch, H, W) or with an axis of channels: by nearest, and 0 outside."""
+    """Label maps, (batch, [D,] H, W) or with an axis of channels: by nearest, and 0 outside."""
     masks = _checks.tensor("segmentation_masks", masks)
     labels = dataclasses.replace(warping, interpolation="nearest", fill_value=0.0)
-    if len(masks.shape) != 3:
+    if _checks.rank_of(masks) != labels.transform.ndim + 1:
         return apply(labels, WarpImages, images=masks, params=params)
     labels = dataclasses.replace(labels, data_format="channels_last")
     masks = keras.ops.expand_dims(masks, -1)

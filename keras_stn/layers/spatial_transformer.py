@@ -36,7 +36,8 @@ class SpatialTransformer(keras.layers.Layer):
             belongs to one transformer; to share params, call a `Localization` and use `keras_stn.Warp`.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
         glimpses: How many maps each image is read at, and so how many outputs it has; one, without an
             axis of glimpses, by default. They start as tiles of the picture, where the family can scale.
             No image is copied.
@@ -58,12 +59,13 @@ class SpatialTransformer(keras.layers.Layer):
     Input shape:
         (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first. Videos:
         (batch, frames, H, W, channels), or (batch, frames, channels, H, W). Each frame has a map, but a
-        `localization` model made for videos makes one for all frames.
+        `localization` model made for videos makes one for all frames. Volumes (batch, D, H, W, channels)
+        take a transform of volumes: `transforms.Affine(ndim=3)`.
 
     Output shape:
-        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
-        as the input. With glimpses it is (batch, glimpses, h, w, channels), and of videos (batch,
-        frames, h, w, channels).
+        (batch, [d,] h, w, channels) with (h, w) = output_size, in the layer's compute dtype;
+        channels_first as the input. With glimpses it is (batch, glimpses, h, w, channels), and of videos
+        (batch, frames, h, w, channels).
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.

@@ -35,7 +35,8 @@ class Warp(keras.layers.Layer):
     Args:
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
         interpolation: `"nearest"` (ties to even; gives no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
@@ -61,6 +62,8 @@ class Warp(keras.layers.Layer):
         (batch, frames, H, W, channels), with params (batch, num_params), one map for all frames, or
         (batch, frames, num_params), one for each.
 
+        Volumes (batch, D, H, W, channels) take a transform of volumes: `transforms.Affine(ndim=3)`.
+
         A dictionary instead of the images, as Keras' own layers take it: `"images"`, and with them
         `"bounding_boxes"` of `bounding_box_format` ({"boxes": (batch, n, 4), "labels": (batch, n)}),
         `"segmentation_masks"` (batch, H, W[, channels]), `"points"` (batch, n, 2), x and y in pixels.
@@ -68,11 +71,11 @@ class Warp(keras.layers.Layer):
         stay as they are.
 
     Output shape:
-        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
-        as the input. Of many maps it is (batch, maps, h, w, channels), and of videos (batch, frames, h,
-        w, channels). Whole numbers keep their dtype, and so labels keep their values under every policy:
-        in floats, half precision would round them. Coordinates and weights are float32 at least,
-        whatever the dtype policy.
+        (batch, [d,] h, w, channels) with (h, w) = output_size, in the layer's compute dtype;
+        channels_first as the input. Of many maps it is (batch, maps, h, w, channels), and of videos
+        (batch, frames, h, w, channels). Whole numbers keep their dtype, and so labels keep their values
+        under every policy: in floats, half precision would round them. Coordinates and weights are
+        float32 at least, whatever the dtype policy.
 
         Of a dictionary the same with all moved: label maps by `"nearest"` and with 0 outside; boxes and
         points to where the inverse of the map puts them. Boxes are cut to the output, and those of which
@@ -123,7 +126,9 @@ class Warp(keras.layers.Layer):
         self.inverse = _checks.boolean("inverse", inverse)
         if inverse:
             self.transform.check_inverse()
-        self.bounding_box_format = bounding_box_format and checked_format(bounding_box_format)
+        self.bounding_box_format = bounding_box_format
+        if bounding_box_format is not None:
+            self.bounding_box_format = checked_format(bounding_box_format)
         least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps
         self.input_spec = [keras.layers.InputSpec(min_ndim=n, max_ndim=n + 1) for n in least]
 

@@ -52,7 +52,8 @@ class Localization(keras.layers.Layer):
         (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first. Networks of
         dense layers take an empty batch; TensorFlow's convolutions on a CPU do not. Videos: (batch,
         frames, H, W, channels), or (batch, frames, channels, H, W). The network sees frame by frame, but
-        one that is a Keras model made for videos sees all of them, and makes one map for all.
+        one that is a Keras model made for videos sees all of them, and makes one map for all. Volumes:
+        (batch, D, H, W, channels), where the transform is one of volumes.
 
     Output shape:
         (batch, num_params), of videos (batch, frames, num_params), with glimpses (batch, glimpses,

@@ -22,7 +22,7 @@ def grid_sample(
     align_corners: bool = False,
     data_format: str | None = None,
 ) -> Tensor:
-    """Read images at the points of a sampling grid.
+    """Read images, or volumes, at the points of a sampling grid.
 
     The sampler of a spatial transformer, as a function: differentiable with respect to the images and,
     except for `interpolation="nearest"`, to the grid. It runs eagerly, in `tf.function` and under XLA,
@@ -30,16 +30,16 @@ def grid_sample(
     of a grid: the identity of 224x320 pixels is off by 4e-6 here, and exact there.
 
     Convention:
-        A grid point is (x, y) in normalised coordinates: -1 and 1 are the outer edges of the corner
-        pixels, or their centres with `align_corners=True`. A point that is NaN or infinite lies outside
-        the image; its gradient is zero, and no other point changes. At the centre of a pixel the
-        gradient with respect to the grid is the derivative from the right.
+        A grid point is (x, y), or (x, y, z) of a volume, in normalised coordinates: -1 and 1 are the
+        outer edges of the corner pixels, or their centres with `align_corners=True`. A point that is NaN
+        or infinite lies outside the image; its gradient is zero, and no other point changes. At the
+        centre of a pixel the gradient with respect to the grid is the derivative from the right.
 
     Args:
         images: The images, in any range of values.
         grid: The sampling points, floating point. They may lie outside the image.
-        interpolation: `"nearest"` (ties to even; no gradient to the grid), `"bilinear"`, or `"bicubic"`
-            (cubic convolution with a = -0.75).
+        interpolation: `"nearest"` (ties to even; no gradient to the grid), `"bilinear"` (of volumes
+            trilinear), or `"bicubic"` (cubic convolution with a = -0.75).
         fill_mode: What stands outside the image `a b c d`:
 
             - `"constant"`: `fill_value`, and the pixels beside it blend with it. With zero it is the
@@ -55,18 +55,19 @@ def grid_sample(
         align_corners: Which points of the corner pixels -1 and 1 are; the same value as the grid was
             made with.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
-            setting by default. A grid has (x, y) last in either.
+            setting by default. A grid has (x, y[, z]) last in either.
 
     Input shape:
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `grid`
         (batch, h, w, 2); any size from 1 up, static or not. A batch of 1 goes with any other, and no
         image is copied: one image at many poses, one grid for many images. In a graph it must be known
         to be 1. Many grids of each image are (batch, grids, h, w, 2), and videos (batch, frames, H, W,
-        channels) take one grid for all frames or one for each, as in `warp`.
+        channels) take one grid for all frames or one for each, as in `warp`. Volumes (batch, D, H, W,
+        channels) take grids (batch, d, h, w, 3).
 
     Output shape:
-        (batch, h, w, channels), or (batch, channels, h, w), in the dtype of `images`. Weights and sums
-        are float32 for images in half precision. Integer images, such as label maps, need
+        (batch, [d,] h, w, channels), or (batch, channels, [d,] h, w), in the dtype of `images`. Weights
+        and sums are float32 for images in half precision. Integer images, such as label maps, need
         `interpolation="nearest"`.
 
     Raises:

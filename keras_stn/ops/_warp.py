@@ -59,7 +59,8 @@ def warp(
     Input shape:
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `params` (batch,
         num_params). Any size from 1 up, static or not. A batch of 1 goes with any other, and no image is
-        copied. In a graph it must be known to be 1.
+        copied. In a graph it must be known to be 1. Volumes (batch, D, H, W, channels) take a transform
+        of volumes, such as `transforms.Affine(ndim=3)`.
 
         Many maps of each image: `params` (batch, maps, num_params), and no image is copied. Videos:
         `images` (batch, frames, H, W, channels), with `params` (batch, num_params), one map for all

@@ -41,10 +41,10 @@ class Attention(OfAnyRank):
         return diagonal_matrix(scale, offsets)
 
     def from_theta(self, theta):
-        rows = matrix_rows(theta)
+        rows = matrix_rows(theta, self.ndim)
         return tf.concat([rows[0][0], *(row[-1] for row in rows)], axis=1)
 
     def covering(self, theta):
-        rows = matrix_rows(theta)
+        rows = matrix_rows(theta, self.ndim)
         scale = functools.reduce(tf.maximum, (tf.abs(row[axis]) for axis, row in enumerate(rows)))
         return diagonal_matrix(scale, [row[-1] for row in rows])

@@ -46,7 +46,7 @@ class Bounded(Transform):
         max_rotation: How far angles go from 0, in radians, above 0.
         scale_range: (low, high) of `scale`, around 1.
         max_translation: How far x, y[, z] go from 0, in the units of the family, above 0: a number, or
-            one for each axis.
+            one for each axis. An axis may be fixed instead.
         ranges: {name: (low, high)} of any params, or one (low, high) for all. The identity of each lies
             between.
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,26 +91,40 @@ def all_ranges(
     max_translation: Any,
     ranges: Any,
 ) -> Ranges:
-    """All arguments that bound as one; raises where they disagree, or an identity lies outside."""
-    parts = [
-        rotation_ranges(family, max_rotation),
-        scale_ranges(family, scale_range),
-        translation_ranges(family, max_translation),
-    ]
-    parts.append(named_ranges(family, ranges, [name for part in (fixed, *parts) for name in part]))
-    names = [name for part in (fixed, *parts) for name in part]
-    for name in names:
-        if names.count(name) > 1:
-            raise _checks.error(f"Each param must be fixed or bounded once. Received: {name!r} twice.")
-    together = {name: pair for part in parts for name, pair in part.items()}
-    for name, (low, high) in together.items():
+    """All arguments that bound as one; raises where they disagree, or an identity lies outside.
+
+    What is fixed needs no range: `max_translation` is then that of the other axes.
+    """
+    groups = {
+        "max_rotation": rotation_ranges(family, max_rotation),
+        "scale_range": scale_ranges(family, scale_range),
+        "max_translation": translation_ranges(family, max_translation),
+    }
+    together: Ranges = {}
+    for argument, group in groups.items():
+        free = {name: pair for name, pair in group.items() if name not in fixed}
+        _check(argument, family, free or group, fixed)
+        together.update(free)
+    named = named_ranges(family, ranges, (*fixed, *together))
+    _check("ranges", family, named, (*fixed, *together))
+    together.update(named)
+    return {name: together[name] for name in names_of(family) if name in together}
+
+
+def _check(argument: str, family: Transform, ranges: Ranges, given: Collection[str]) -> None:
+    """Raise for ranges of what is given already, and for an identity outside."""
+    for name, (low, high) in ranges.items():
+        if name in given:
+            raise _checks.error(
+                f"{argument} must leave out what is fixed or bounded by another argument. "
+                f"Received: {name!r} in both."
+            )
         identity = family.identity_params[names_of(family).index(name)]
         if not np.float32(low) < np.float32(identity) < np.float32(high):
             raise _checks.error(
-                f"The range of {name!r} must hold its identity between its ends: "
+                f"{argument} must hold the identity of {name!r} between its ends: "
                 f"low < {identity} < high. Received: ({low}, {high})."
             )
-    return {name: together[name] for name in names_of(family) if name in together}
 
 
 def _finite(value: Any) -> bool:

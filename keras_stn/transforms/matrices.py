@@ -19,9 +19,9 @@ def matrix(rows: Rows) -> Tensor:
     return tf.reshape(tf.concat(entries, axis=1), (-1, len(rows), len(rows[0])))
 
 
-def matrix_rows(theta: Tensor) -> list[list[Tensor]]:
+def matrix_rows(theta: Tensor, ndim: int) -> list[list[Tensor]]:
     """The entries of theta, row by row, each (batch, 1)."""
-    _, rows, columns = theta.shape
+    rows, columns = ndim, ndim + 1
     entries = tf.split(tf.reshape(theta, (-1, rows * columns)), rows * columns, axis=1)
     return [entries[start : start + columns] for start in range(0, len(entries), columns)]
 
@@ -37,21 +37,21 @@ def diagonal_matrix(scale: Tensor, offsets: Sequence[Tensor]) -> Tensor:
     )
 
 
-def product(outer: Tensor, inner: Tensor) -> Tensor:
+def product(outer: Tensor, inner: Tensor, ndim: int) -> Tensor:
     """theta of `inner` followed by `outer`."""
-    columns = list(zip(*matrix_rows(inner), strict=True))
+    columns = list(zip(*matrix_rows(inner, ndim), strict=True))
     return matrix(
         [
             [*(_dot(row, column) for column in columns[:-1]), _dot(row, columns[-1]) + offset]
-            for *row, offset in matrix_rows(outer)
+            for *row, offset in matrix_rows(outer, ndim)
         ]
     )
 
 
-def inverse_matrix(theta: Tensor) -> Tensor:
+def inverse_matrix(theta: Tensor, ndim: int) -> Tensor:
     """The inverse of affine maps, in closed form: tf.linalg.inv has no TFLite kernel."""
-    *columns, offsets = zip(*matrix_rows(theta), strict=True)
-    adjugate = _ADJUGATES[len(columns)](columns)
+    *columns, offsets = zip(*matrix_rows(theta, ndim), strict=True)
+    adjugate = _ADJUGATES[ndim](columns)
     det = _dot(adjugate[0], columns[0])
     return matrix([[entry / det for entry in (*row, -_dot(row, offsets))] for row in adjugate])
 

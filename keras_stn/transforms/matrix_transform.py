@@ -74,14 +74,16 @@ class MatrixTransform(Transform):
         return grids.matrix_points(theta, *sizes, align_corners, self.axis_aligned)
 
     def compose(self, outer, inner):
-        return self.from_theta(product(self._checked_theta(outer), self._checked_theta(inner)))
+        theta = product(self._checked_theta(outer), self._checked_theta(inner), self.ndim)
+        return self.from_theta(theta)
 
     def check_inverse(self):
-        if getattr(type(self).from_theta, "__isabstractmethod__", False):
+        made_of_theta = type(self).inverse is MatrixTransform.inverse
+        if made_of_theta and getattr(type(self).from_theta, "__isabstractmethod__", False):
             self.from_theta(None)  # raises
 
     def inverse(self, params):
-        return self.from_theta(inverse_matrix(self._checked_theta(params)))
+        return self.from_theta(inverse_matrix(self._checked_theta(params), self.ndim))
 
     def tiles(self, count):
         """As square a table of tiles as `count` allows, row by row, each of them as a map of the family.
@@ -146,7 +148,7 @@ class MatrixTransform(Transform):
         check_last_row(matrix)
         matrix = tf.reshape(matrix[..., : self.ndim, :], (-1, self.ndim, self.ndim + 1))
         if not target_to_source:
-            matrix = inverse_matrix(matrix)
+            matrix = inverse_matrix(matrix, self.ndim)
         sizes = source_size, source_size if output_size is None else output_size
         theta = pixel_matrices.theta_of_pixels(matrix, *sizes, align_corners)
         params = self.from_theta(theta)
@@ -177,7 +179,7 @@ class MatrixTransform(Transform):
         theta = self._checked_theta(params)
         sizes = source_size, source_size if output_size is None else output_size
         matrix = pixel_matrices.pixels_of_theta(theta, *sizes, align_corners)
-        return matrix if target_to_source else inverse_matrix(matrix)
+        return matrix if target_to_source else inverse_matrix(matrix, self.ndim)
 
     def from_boxes(
         self, boxes, bounding_box_format, source_size=None, output_size=None, align_corners=False

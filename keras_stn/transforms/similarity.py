@@ -55,6 +55,6 @@ class Similarity(Turning):
     def covering(self, theta):
         """Turned as the x axis of a picture is, and as large as the longer side."""
         scale, angles, offsets = self.undone(theta)
-        (_, down_x, _), (_, down_y, _) = matrix_rows(theta)
+        (_, down_x, _), (_, down_y, _) = matrix_rows(theta, self.ndim)
         down = tf.sqrt(tf.square(down_x * self.aspect_ratio) + tf.square(down_y))
         return self.turned(angles, tf.maximum(scale, down), offsets)

@@ -42,7 +42,7 @@ class Turning(OfAnyRank):
 
     def undone(self, theta: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
         """(scale, angles, offsets) of `turned`."""
-        rows = matrix_rows(theta)
+        rows = matrix_rows(theta, self.ndim)
         linear = self._stretched([row[:-1] for row in rows], self._stretches)
         return *TURNS[self.ndim].undone(linear), [row[-1] for row in rows]
 

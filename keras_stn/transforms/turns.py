@@ -117,13 +117,18 @@ def _series(square: Tensor, *coefficients: float) -> Tensor:
 def _vector(rows: Rows) -> tuple[Tensor, Tensor]:
     """The logarithm, by the quaternion q: of scale * 4 q q^T the column that is largest."""
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rows
-    norm = tf.sqrt(tf.square(xx) + tf.square(yx) + tf.square(zx))
+    norm = tf.sqrt(grids.rounded(tf.square(xx) + tf.square(yx)) + tf.square(zx))
     det = xx * (yy * zz - yz * zy) + xy * (yz * zx - yx * zz) + xz * (yx * zy - yy * zx)
     sign = tf.where(det < 0, -tf.ones_like(det), tf.ones_like(det))
-    w = [norm + sign * (xx + yy + zz), sign * (zy - yz), sign * (xz - zx), sign * (yx - xy)]
-    x = [w[1], norm + sign * (xx - yy - zz), sign * (xy + yx), sign * (xz + zx)]
-    y = [w[2], x[2], norm + sign * (yy - xx - zz), sign * (yz + zy)]
-    z = [w[3], x[3], y[3], norm + sign * (zz - xx - yy)]
+    w = [
+        norm + sign * (xx + grids.rounded(yy + zz)),
+        sign * (zy - yz),
+        sign * (xz - zx),
+        sign * (yx - xy),
+    ]
+    x = [w[1], norm + sign * (xx - grids.rounded(yy + zz)), sign * (xy + yx), sign * (xz + zx)]
+    y = [w[2], x[2], norm + sign * (yy - grids.rounded(xx + zz)), sign * (yz + zy)]
+    z = [w[3], x[3], y[3], norm + sign * (zz - grids.rounded(xx + yy))]
     column, largest = tf.concat(w, axis=1), w[0]
     for other, diagonal in ((x, x[1]), (y, y[2]), (z, z[3])):
         column = tf.where(diagonal > largest, tf.concat(other, axis=1), column)

@@ -138,14 +138,22 @@ NETWORK_WEIGHTS = {
     "dense": 6,
     "strided_conv": 4 * 6 + 2 + 6,
     "field_conv": 8,
+    "volume_conv": 8,
 }
+
+
+def shape_for(network):
+    """Of images that a network of that name takes."""
+    return (2, 9, 33, 34, 3) if network == "volume_conv" else (2, 33, 34, 3)
 
 
 @pytest.mark.parametrize("name", localization.BUILDERS)
 def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
-    family = transforms.get("displacement" if name == "field_conv" else "similarity")
+    _, *shape = shape_for(name)
+    family = transforms.Similarity(ndim=len(shape) - 1)
+    family = transforms.Displacement() if name == "field_conv" else family
     layer = SpatialTransformer(name, family, name="stn")
-    layer.build((None, 32, 33, 3))
+    layer.build((None, *shape))
     *network, kernel, bias = layer.weights
     assert len(network) == NETWORK_WEIGHTS[name]
     assert network == layer.localization.network.weights
@@ -201,7 +209,7 @@ def test_common_layer_arguments_are_kept(make):
 @pytest.mark.parametrize("name", localization.BUILDERS)
 def test_global_data_format_changes_no_network(name):
     """A network sees channels_last images, whatever Keras' setting was when it was made."""
-    images = np.random.default_rng(0).normal(size=(2, 33, 34, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(size=shape_for(name)).astype("float32")
     network = localization.BUILDERS[name]()
     network.build(images.shape)
     keras.config.set_image_data_format("channels_first")
