@@ -155,6 +155,16 @@ def boolean(argument: str, value: Any) -> bool:
     raise error(f"{argument} must be True or False. Received: {argument}={value!r}.")
 
 
+def antialias(value: Any, interpolation: str) -> None:
+    """Raise unless it is a boolean, and the interpolation has something to average."""
+    if boolean("antialias", value) and interpolation != "bilinear":
+        raise error(
+            'antialias must be False unless interpolation="bilinear": labels have no mean, and other '
+            "kernels overshoot the one of a pixel's area. "
+            f"Received: antialias={value} with interpolation={interpolation!r}."
+        )
+
+
 def positive(argument: str, value: Any) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if number and math.isfinite(value) and value > 0:
