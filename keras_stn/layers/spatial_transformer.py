@@ -45,6 +45,8 @@ class SpatialTransformer(keras.layers.Layer):
             background.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        antialias: Whether to average where the map shrinks the image, as in
+            `keras_stn.ops.grid_sample`: for an attention that looks at a large part of its input.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Attributes:
@@ -89,6 +91,7 @@ class SpatialTransformer(keras.layers.Layer):
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
+        antialias: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -101,6 +104,7 @@ class SpatialTransformer(keras.layers.Layer):
             fill_value=fill_value,
             align_corners=align_corners,
             data_format=data_format,
+            antialias=antialias,
             dtype=self.dtype_policy,
             name=f"{self.name}_warp",
         )
@@ -196,6 +200,7 @@ class SpatialTransformer(keras.layers.Layer):
             "fill_value",
             "align_corners",
             "data_format",
+            "antialias",
         )
         _saving.refuse_what_does_not_load(self)
         localization = _saving.serialized(self.localization)

@@ -41,6 +41,8 @@ class Warp(keras.layers.Layer):
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        antialias: Whether to average where the map shrinks the image, as in
+            `keras_stn.ops.grid_sample`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -81,18 +83,20 @@ class Warp(keras.layers.Layer):
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
+        antialias: bool = False,
         **kwargs: Any,
     ):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
         super().__init__(**{"autocast": False, **kwargs})
         self.transform = transforms.get(transform)
         self.output_size = None if output_size is None else _checks.size("output_size", output_size)
-        sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
+        sampling = Sampling(interpolation, fill_mode, fill_value, antialias)  # checks them
         self.interpolation = interpolation
         self.fill_mode = sampling.fill_mode
         self.fill_value = _checks.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
+        self.antialias = _checks.boolean("antialias", antialias)
         self.input_spec = [keras.layers.InputSpec(ndim=4), keras.layers.InputSpec(ndim=2)]
 
     def __call__(self, images: Tensor, params: Tensor = None, **kwargs: Any) -> Tensor:
@@ -114,6 +118,7 @@ class Warp(keras.layers.Layer):
             fill_value=self.fill_value,
             align_corners=self.align_corners,
             data_format=self.data_format,
+            antialias=self.antialias,
         )
 
     def _dtype_of(self, images: Tensor) -> str:
@@ -140,6 +145,7 @@ class Warp(keras.layers.Layer):
             "fill_value": self.fill_value,
             "align_corners": self.align_corners,
             "data_format": self.data_format,
+            "antialias": self.antialias,
         }
 
 

@@ -22,6 +22,7 @@ def warp(
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
+    antialias: bool = False,
 ) -> Tensor:
     """Warp images by the params of a transform.
 
@@ -49,6 +50,7 @@ def warp(
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
             setting by default.
+        antialias: Whether to average where the map shrinks, as in `grid_sample`.
 
     Input shape:
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `params` (batch,
@@ -81,6 +83,7 @@ def warp(
         fill_value,
         align_corners,
         data_format,
+        antialias,
         transform,
         output_size,
     )
@@ -120,8 +123,9 @@ class Warping(Reading):
 class WarpImages(ReadImages):
     """The operation of `warp`."""
 
-    def __init__(self, *, name=None, **settings):
-        super().__init__(Warping(**settings), name)
+    # antialias: of models that were saved when there was none.
+    def __init__(self, *, antialias=False, name=None, **settings):
+        super().__init__(Warping(antialias=antialias, **settings), name)
 
     def get_config(self):
         transform = keras.saving.serialize_keras_object(self.reading.transform)

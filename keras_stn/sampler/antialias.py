@@ -30,14 +30,14 @@ from keras_stn.grids import image_size, shape_of
 from keras_stn.points import Points
 from keras_stn.sampler.borders import FAR
 from keras_stn.sampler.sampling import Sampling
-from keras_stn.sampler.taps import accumulator, bounded, within_reach
+from keras_stn.sampler.taps import accumulator, bounded
 
 Tensor = Any
 Side = Sequence[Tensor]  # (x, y) in pixels of the source
 
 # How often the image is halved. With three the mean is right where the map shrinks by up to 30.
 LEVELS = 3
-# How far the levels go on beyond the image: by one of the coarsest pixels.
+# How far they go on beyond the image: by one of the largest pixels.
 MARGIN = 2**LEVELS
 
 # Where the probes lie, in sides of the footprint: the squares of a have the mean 1/12, and those of b.
@@ -61,26 +61,21 @@ def read(images: Tensor, points: Points, sampling: Sampling, plain: Callable) ->
         raise _checks.missing("antialias=True is for images, not for volumes: use antialias=False.")
     sampling = dataclasses.replace(sampling, antialias=False)
     dtype, images = images.dtype, tf.cast(images, accumulator(images.dtype))
-    along, sizes = sampling.along(2), image_size(images)[::-1]  # x first, as in `points`
     sides = footprint(points)
     steps = _steps(sides)
     moves = [_move(side, steps) for side in sides]
-    picture, starts = _picture(images, along)
-    scale = 1 - sum(step * 0.5**level for level, step in enumerate(steps, start=1))
-    shifts = [_shift(steps, start) for start in starts]
-
-    probes = []
-    for places in PROBES:
-        axes = list(points.axes)
-        for place, move, side in zip(places, moves, sides, strict=True):
-            axes = [axis + place * move * component for axis, component in zip(axes, side, strict=True)]
-        axes = [_inside(*axis) for axis in zip(axes, sizes, along, strict=True)]
-        probes.append([axis * scale + shift for axis, shift in zip(axes, shifts, strict=True)])
-    below = Points(tuple(tf.concat(axis, axis=1) for axis in zip(*probes, strict=True)))
-    values = tf.split(plain(picture, below, _of_picture(sampling)), len(PROBES), axis=1)
+    moved = [[move * part for part in side] for move, side in zip(moves, sides, strict=True)]
+    picture, axes = _picture(images, sampling, steps)
+    values = []
+    for a, b in PROBES:
+        # Each is read by itself: of all in one, XLA writes what it reads to memory, and takes 45 ms
+        # instead of 13 at 8x224x224x3.
+        probe = [point + (a * x + b * y) for point, x, y in zip(points.axes, *moved, strict=True)]
+        probe = [axis.place(part) for axis, part in zip(axes, probe, strict=True)]
+        values.append(plain(picture, Points(tuple(probe)), _of_picture(sampling)))
     # In pairs: of four equal numbers the mean is that number, to the bit.
     output = ((values[0] + values[1]) + (values[2] + values[3])) * 0.25
-    if any(axis.border.repeat for axis in along):
+    if any(axis.border.repeat for axis in sampling.along(2)):
         # Beyond the image coordinates were brought back into it, for other bits than those of a plain
         # read.
         steady = tf.equal(moves[0] + moves[1] + sum(steps), 0)
@@ -132,55 +127,131 @@ def _move(side: Side, steps: Sequence[Tensor]) -> Tensor:
     return tf.minimum(parting, tf.sqrt(tf.maximum(1 - blur / square, _LEAST)))
 
 
-def _inside(coordinate: Tensor, size: Any, sampling: Sampling) -> Tensor:
-    """The same place in the image, or beyond it where all levels show the fill value alone."""
-    border, length = sampling.border, tf.cast(size, coordinate.dtype)
-    if border.repeat:
-        coordinate = bounded(coordinate, size, sampling)
-        return tf.where(coordinate < 0, coordinate + length, coordinate)  # of "wrap"
-    return within_reach(coordinate, length, (MARGIN - 1) / 2 if border.filled else 0, border)
+@dataclasses.dataclass(frozen=True)
+class _Axis:
+    """An axis of the picture: where on it a coordinate of the image lies, at each level.
+
+    Attributes:
+        sampling: That along the axis.
+        size: Of the image.
+        scale: Pixels of the level in one of the image.
+        shift: What is added after that.
+        start, end: The pixels before and behind the image, of the level.
+    """
+
+    sampling: Sampling
+    size: Any
+    scale: Tensor
+    shift: Tensor
+    start: Tensor
+    end: Tensor
+
+    def place(self, coordinate: Tensor) -> Tensor:
+        if self.sampling.border.repeat:
+            coordinate = bounded(coordinate, self.size, self.sampling)
+            length = tf.cast(self.size, coordinate.dtype)  # of "wrap" it may be before the image
+            coordinate = tf.where(coordinate < 0, coordinate + length, coordinate)
+            return coordinate * self.scale + self.shift
+        coordinate = coordinate * self.scale + self.shift
+        coordinate = tf.where(coordinate > self.start - 1, coordinate, self.start)  # not so for NaN
+        return tf.maximum(tf.minimum(coordinate, self.end), self.start)
 
 
-def _picture(images: Tensor, along: Sequence[Sampling]) -> tuple[Tensor, list[list[Any]]]:
-    """All levels below each other, and where pixel 0 of the image starts in each: along x, along y."""
-    level = _extended(images, along)
-    # The image itself starts the picture: to its coordinates nothing is added, and no bit is lost.
-    levels, lefts, tops = [level[:, MARGIN:, MARGIN:]], [0], [0]
-    width, top = shape_of(levels[0])[2], 0
+def _picture(images: Tensor, sampling: Sampling, steps: Sequence[Tensor]) -> tuple[Tensor, list[_Axis]]:
+    """All levels below each other, and its axes, x first."""
+    sizes, along = image_size(images), sampling.along(2)[::-1]
+    # The image itself is where it was: nothing is added to its coordinates, and no bit is lost.
+    level = _first_level(images, along)
+    levels = [_image(images, along, shape_of(level)[2])]
+    lefts, tops = [0], [0]
     for number in range(1, LEVELS + 1):
-        top += shape_of(levels[-1])[1]
-        level = tf.nn.avg_pool2d(level, 2, 2, "VALID")
-        levels.append(tf.pad(level, ((0, 0), (0, 0), (0, width - shape_of(level)[2]), (0, 0))))
-        lefts.append(MARGIN >> number)
-        tops.append(top + (MARGIN >> number))
-    return tf.concat(levels, axis=1), [lefts, tops]
+        if number > 1:
+            level = _halved(_halved(level, 1), 2)
+        margin = MARGIN >> number
+        tops.append(functools.reduce(operator.add, (shape_of(one)[1] for one in levels)) + margin)
+        lefts.append(margin)
+        levels.append(level)
+    width = shape_of(levels[0])[2]
+    levels[1:] = [
+        tf.pad(one, ((0, 0), (0, 0), (0, width - shape_of(one)[2]), (0, 0))) for one in levels[1:]
+    ]
+    scale = 1 - sum(step * 0.5**number for number, step in enumerate(steps, start=1))
+    axes = [
+        _axis(starts, *of_axis, scale, steps)
+        for starts, *of_axis in zip((tops, lefts), sizes, along, strict=True)
+    ]
+    return tf.concat(levels, axis=1), axes[::-1]
 
 
-def _extended(images: Tensor, along: Sequence[Sampling]) -> Tensor:
-    """The images with a margin, filled up to whole pixels of the coarsest level."""
-    for dimension, axis in enumerate(reversed(along), start=1):
+def _axis(firsts: Sequence[Any], size: Any, sampling: Sampling, scale: Tensor, steps) -> _Axis:
+    """`firsts`: where the first pixel of each level lies."""
+    low, high = sampling.border.ends(size)
+    terms = {"shift": [(0, 0)], "start": [(0, low)], "end": [(0, high)]}
+    for number, first in enumerate(firsts[1:], start=1):
+        # A coordinate counts from the middle of the first pixel, which is larger at each level.
+        terms["shift"].append((first, (0.5**number - 1) / 2))
+        terms["start"].append((first, -1))
+        terms["end"].append((first, -(-size // 2**number)))
+    return _Axis(sampling, size, scale, **{name: _by_level(steps, of) for name, of in terms.items()})
+
+
+def _by_level(steps: Sequence[Tensor], terms: Sequence[tuple[Any, Any]]) -> Tensor:
+    """Of each level the sum of its terms, at the level that is read."""
+    dtype = steps[0].dtype
+    numbers = [tf.cast(one, dtype) + tf.cast(other, dtype) for one, other in terms]
+    rises = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
+    return functools.reduce(operator.add, map(operator.mul, steps, rises), numbers[0])
+
+
+def _first_level(images: Tensor, along: Sequence[Sampling]) -> Tensor:
+    """Level 1 with its margins, full pixels of the last level at both ends.
+
+    The margins are halved by themselves, and no larger image is made: that would be a copy of all.
+    """
+    for dimension, sampling in enumerate(along, start=1):
         size = shape_of(images)[dimension]
-        ends = (-MARGIN, 0), (size, size + MARGIN + -size % MARGIN)
-        before, after = (_beyond(images, dimension, size, axis, *end) for end in ends)
-        images = tf.concat([before, images, after], axis=dimension)
+        even = size - size % 2
+        parts = [
+            _beyond(images, dimension, sampling, -MARGIN, 0),
+            images[:, :even] if dimension == 1 else images[:, :, :even],
+            _beyond(images, dimension, sampling, even, size + -size % MARGIN + MARGIN),
+        ]
+        images = tf.concat([_halved(part, dimension) for part in parts], axis=dimension)
     return images
 
 
-def _beyond(images, dimension, size, sampling, first, last) -> Tensor:
-    """What stands from position `first` to before `last` of an axis, beyond the image."""
-    border, length = sampling.border, tf.cast(size, tf.float32)
+def _halved(images: Tensor, dimension: int) -> Tensor:
+    """The means of pairs. Not by a pooling layer: that takes 0.55 ms instead of 0.35 at 8x224x224x3."""
+    first, second = [slice(None)] * 3, [slice(None)] * 3
+    first[dimension], second[dimension] = slice(None, None, 2), slice(1, None, 2)
+    return (images[tuple(first)] + images[tuple(second)]) * 0.5
+
+
+def _image(images: Tensor, along: Sequence[Sampling], least: Any) -> Tensor:
+    """The image with a row more, and at least so wide: with what stands beyond it."""
+    rows, columns = along
+    width = shape_of(images)[2]
+    fits = isinstance(width, int) and isinstance(least, int) and least <= width
+    if columns.border.repeat or not fits:  # else what stands beyond the picture stands there
+        more = 1 if fits else tf.maximum(least - width, 1)
+        images = tf.concat([images, _beyond(images, 2, columns, width, width + more)], axis=2)
+    height = shape_of(images)[1]
+    return tf.concat([images, _beyond(images, 1, rows, height, height + 1)], axis=1)
+
+
+def _beyond(images: Tensor, dimension: int, sampling: Sampling, first: Any, last: Any) -> Tensor:
+    """What stands from position `first` to before `last` of an axis."""
+    border, size = sampling.border, tf.cast(shape_of(images)[dimension], tf.float32)
     positions = tf.cast(tf.range(first, last), tf.float32)
-    repeat = border.repeat or (lambda position, length: tf.clip_by_value(position, 0, length - 1))
-    pixels = tf.gather(images, tf.cast(repeat(positions, length), tf.int32), axis=dimension)
-    return tf.zeros_like(pixels) + tf.constant(sampling.fill, images.dtype) if border.filled else pixels
-
-
-def _shift(steps: Sequence[Tensor], starts: Sequence[Any]) -> Tensor:
-    """What to add to a coordinate in pixels of its level, which start half a pixel before pixel 0."""
-    dtype = steps[0].dtype
-    shifts = [tf.cast(start, dtype) + (0.5**level - 1) / 2 for level, start in enumerate(starts)]
-    rises = [after - before for before, after in zip(shifts, shifts[1:], strict=False)]
-    return sum(step * rise for step, rise in zip(steps, rises, strict=True))
+    places = border.repeat(positions, size) if border.repeat else positions
+    places = tf.cast(tf.clip_by_value(places, 0, size - 1), tf.int32)
+    pixels = tf.gather(images, places, axis=dimension)
+    if not border.filled:
+        return pixels
+    shape = [1] * 4
+    shape[dimension] = -1
+    inside = tf.reshape((positions >= 0) & (positions < size), shape)
+    return tf.where(inside, pixels, tf.constant(sampling.fill, images.dtype))
 
 
 def _of_picture(sampling: Sampling) -> Sampling:
