@@ -21,6 +21,8 @@ class Points:
         whole: Whole pixels to add to each of `axes`, which then hold the fraction. For what may run in
             float16: it holds whole numbers up to 2048, but a coordinate of 400 only to a quarter of a
             pixel.
+        even: Whether all steps from one point to the next are alike, along a row and down a column: so
+            it is where the map is affine.
 
     Example:
         >>> import tensorflow as tf
@@ -31,6 +33,7 @@ class Points:
 
     axes: tuple[Tensor, ...]
     whole: tuple[Tensor, ...] | None = None
+    even: bool = False
 
     @property
     def ndim(self) -> int:
@@ -99,7 +102,7 @@ def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 class Deferred(Points):
-    """Points whose axes are made when somebody asks for them.
+    """Points of affine maps, whose axes are made when somebody asks for them.
 
     A reader that compiles takes the `recipe` instead. Inside of what is compiled the axes are never
     written to memory, nor are the gradients to them: a step to params and images takes 15.5 MB instead
@@ -113,7 +116,7 @@ class Deferred(Points):
     """
 
     def __init__(self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable):
-        vars(self).update(_recipe=(make, tensors), shape=shape, _stack=stack, whole=None)  # frozen
+        vars(self).update(_recipe=(make, tensors), shape=shape, _stack=stack, whole=None, even=True)  # frozen
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe

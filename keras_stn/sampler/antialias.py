@@ -84,30 +84,40 @@ def read(images: Tensor, points: Points, sampling: Sampling, plain: Callable) ->
 
 
 def footprint(points: Points) -> list[Side]:
-    """The sides of the footprints, along a row of the output and down a column: central differences."""
-    return [[_difference(axis, dimension) for axis in points.axes] for dimension in (2, 1)]
+    """The sides of the footprints, along a row of the output and down a column."""
+    difference = _even_difference if points.even else _difference
+    return [[difference(axis, dimension) for axis in points.axes] for dimension in (2, 1)]
+
+
+def _even_difference(coordinate: Tensor, dimension: int) -> Tensor:
+    """The step from one point to the next, of all alike, (batch, 1, 1)."""
+    if coordinate.shape[dimension] == 1:
+        return tf.zeros((), coordinate.dtype)
+    first, last = [slice(None), slice(1), slice(1)], [slice(None), slice(1), slice(1)]
+    last[dimension] = slice(-1, None)
+    steps = tf.maximum(shape_of(coordinate)[dimension] - 1, 1)
+    step = (coordinate[tuple(last)] - coordinate[tuple(first)]) / tf.cast(steps, coordinate.dtype)
+    return tf.where(tf.abs(step) < FAR, step, tf.zeros((), step.dtype))
 
 
 def _difference(coordinate: Tensor, dimension: int) -> Tensor:
-    """Half of what lies between both neighbours, or all that lies between it and one.
+    """Half of what lies between both neighbours, or at an end what lies between it and one.
 
-    A neighbour that is NaN, infinite or far away is none.
+    A neighbour that is NaN, infinite or far away counts as no step away.
     """
+    size, dtype = shape_of(coordinate)[dimension], coordinate.dtype
     if coordinate.shape[dimension] == 1:
-        return tf.zeros((), coordinate.dtype)
+        return tf.zeros((), dtype)
     ahead, behind = [slice(None)] * 3, [slice(None)] * 3
     ahead[dimension], behind[dimension] = slice(1, None), slice(None, -1)
     step = coordinate[tuple(ahead)] - coordinate[tuple(behind)]
-    near = tf.abs(step) < FAR
-    step, near = tf.where(near, step, tf.zeros_like(step)), tf.cast(near, step.dtype)
-    return _around(step, dimension) / tf.maximum(_around(near, dimension), 1)
-
-
-def _around(steps: Tensor, dimension: int) -> Tensor:
-    """The sum of the steps to and from each point."""
-    before, after = [[0, 0] for _ in range(3)], [[0, 0] for _ in range(3)]
+    step = tf.where(tf.abs(step) < FAR, step, tf.zeros((), dtype))
+    before, after, shape = [[0, 0] for _ in range(3)], [[0, 0] for _ in range(3)], [1] * 3
     before[dimension][0] = after[dimension][1] = 1
-    return tf.pad(steps, before) + tf.pad(steps, after)
+    shape[dimension] = -1
+    places = tf.range(size)
+    share = tf.where((places > 0) & (places < size - 1), tf.constant(0.5, dtype), 1)
+    return (tf.pad(step, before) + tf.pad(step, after)) * tf.reshape(share, shape)
 
 
 def _steps(sides: Sequence[Side]) -> list[Tensor]:
@@ -119,88 +129,64 @@ def _steps(sides: Sequence[Side]) -> list[Tensor]:
 
 def _move(side: Side, steps: Sequence[Tensor]) -> Tensor:
     """How far the probes part along a side: 0 where it is not shrunk, else about 1."""
-    square = tf.maximum(functools.reduce(operator.add, map(tf.square, side)), 1)
-    parting = tf.clip_by_value(_RAMP * (1 - STEADY / tf.sqrt(square)), 0, 1)
+    inverse = 1 / tf.maximum(functools.reduce(operator.add, map(tf.square, side)), 1)
+    parting = tf.clip_by_value(_RAMP * (1 - STEADY * tf.sqrt(inverse)), 0, 1)
     # The variance of what a level shows at a point, less that of the image: a box of 2**l pixels has
     # (4**l - 1) / 12 and the tent of the read (4**l - 1) / 6. Probes have 1/12 of the square.
     blur = sum(step * (9 * 4.0**level) for level, step in enumerate(steps))
-    return tf.minimum(parting, tf.sqrt(tf.maximum(1 - blur / square, _LEAST)))
+    return tf.minimum(parting, tf.sqrt(tf.maximum(1 - blur * inverse, _LEAST)))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Axis:
-    """An axis of the picture: where on it a coordinate of the image lies, at each level.
+    """An axis of the picture: where on it a coordinate of the image lies, at the level that is read.
 
     Attributes:
         sampling: That along the axis.
         size: Of the image.
-        scale: Pixels of the level in one of the image.
-        shift: What is added after that.
-        start, end: The pixels before and behind the image, of the level.
+        scale, shift: Of the coordinate: 1 and 0 in the image itself.
+        more: 0 in the image itself, 1 at all levels above.
     """
 
     sampling: Sampling
     size: Any
     scale: Tensor
     shift: Tensor
-    start: Tensor
-    end: Tensor
+    more: Tensor
 
     def place(self, coordinate: Tensor) -> Tensor:
-        if self.sampling.border.repeat:
+        border, size = self.sampling.border, tf.cast(self.size, coordinate.dtype)
+        if border.repeat:
             coordinate = bounded(coordinate, self.size, self.sampling)
-            length = tf.cast(self.size, coordinate.dtype)  # of "wrap" it may be before the image
-            coordinate = tf.where(coordinate < 0, coordinate + length, coordinate)
-            return coordinate * self.scale + self.shift
-        coordinate = coordinate * self.scale + self.shift
-        coordinate = tf.where(coordinate > self.start - 1, coordinate, self.start)  # not so for NaN
-        return tf.maximum(tf.minimum(coordinate, self.end), self.start)
+            coordinate = tf.where(coordinate < 0, coordinate + size, coordinate)  # of "wrap"
+        else:
+            # Up to where the largest pixels lie beyond the image with all of their area.
+            low, high = border.ends(size)
+            more = self.more * (MARGIN / 2 + 0.5 + low)
+            coordinate = tf.maximum(tf.minimum(coordinate, high + more), low - more)
+        return coordinate * self.scale + self.shift
 
 
 def _picture(images: Tensor, sampling: Sampling, steps: Sequence[Tensor]) -> tuple[Tensor, list[_Axis]]:
     """All levels below each other, and its axes, x first."""
     sizes, along = image_size(images), sampling.along(2)[::-1]
-    # The image itself is where it was: nothing is added to its coordinates, and no bit is lost.
     level = _first_level(images, along)
-    levels = [_image(images, along, shape_of(level)[2])]
-    lefts, tops = [0], [0]
-    for number in range(1, LEVELS + 1):
-        if number > 1:
-            level = _halved(_halved(level, 1), 2)
-        margin = MARGIN >> number
-        tops.append(functools.reduce(operator.add, (shape_of(one)[1] for one in levels)) + margin)
-        lefts.append(margin)
-        levels.append(level)
+    levels = [_image(images, along, shape_of(level)[2]), level]
+    for _ in range(LEVELS - 1):
+        levels.append(_halved(_halved(levels[-1], 1), 2))
     width = shape_of(levels[0])[2]
-    levels[1:] = [
-        tf.pad(one, ((0, 0), (0, 0), (0, width - shape_of(one)[2]), (0, 0))) for one in levels[1:]
-    ]
+    levels = [tf.pad(one, ((0, 0), (0, 0), (0, width - shape_of(one)[2]), (0, 0))) for one in levels]
+
+    dtype, more = steps[0].dtype, steps[0]
     scale = 1 - sum(step * 0.5**number for number, step in enumerate(steps, start=1))
-    axes = [
-        _axis(starts, *of_axis, scale, steps)
-        for starts, *of_axis in zip((tops, lefts), sizes, along, strict=True)
-    ]
+    # The image itself stays where it is: nothing is added to its coordinates, and no bit is lost. Else a
+    # coordinate counts from the centre of pixel 0, and the level starts with its margin.
+    shift = more * MARGIN * scale + (scale - 1) / 2
+    heights = [tf.cast(shape_of(one)[1], dtype) for one in levels]
+    down = sum(step * height for step, height in zip(steps, heights, strict=False))
+    shifts = shift + down, shift
+    axes = [_Axis(*axis, scale, shift, more) for *axis, shift in zip(along, sizes, shifts, strict=True)]
     return tf.concat(levels, axis=1), axes[::-1]
-
-
-def _axis(firsts: Sequence[Any], size: Any, sampling: Sampling, scale: Tensor, steps) -> _Axis:
-    """`firsts`: where the first pixel of each level lies."""
-    low, high = sampling.border.ends(size)
-    terms = {"shift": [(0, 0)], "start": [(0, low)], "end": [(0, high)]}
-    for number, first in enumerate(firsts[1:], start=1):
-        # A coordinate counts from the middle of the first pixel, which is larger at each level.
-        terms["shift"].append((first, (0.5**number - 1) / 2))
-        terms["start"].append((first, -1))
-        terms["end"].append((first, -(-size // 2**number)))
-    return _Axis(sampling, size, scale, **{name: _by_level(steps, of) for name, of in terms.items()})
-
-
-def _by_level(steps: Sequence[Tensor], terms: Sequence[tuple[Any, Any]]) -> Tensor:
-    """Of each level the sum of its terms, at the level that is read."""
-    dtype = steps[0].dtype
-    numbers = [tf.cast(one, dtype) + tf.cast(other, dtype) for one, other in terms]
-    rises = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
-    return functools.reduce(operator.add, map(operator.mul, steps, rises), numbers[0])
 
 
 def _first_level(images: Tensor, along: Sequence[Sampling]) -> Tensor:
