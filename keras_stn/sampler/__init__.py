@@ -100,7 +100,10 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     batch = points.shape[0]
     points = _of_one_batch(points)
     if sampling.antialias:
-        return antialias.read(images, points, sampling, plain=read)
+        averaging = functools.partial(antialias.read, plain=read)
+        if _reader.get() is plan.read and points.whole is None:
+            return plan.in_one(averaging, images, points, sampling)
+        return averaging(images, points, sampling)
     if batch != images.shape[0]:
         if images.shape[0] == 1:
             return _of_one_image(images, points, sampling)
