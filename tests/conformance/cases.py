@@ -197,6 +197,7 @@ SPATIAL_TRANSFORMERS = [
         transform="similarity",
     ),
     _transformer("output_size", output_size=(4, 9)),
+    _transformer("antialias", output_size=(3, 2), antialias=True),
     _transformer("nearest-wrap", interpolation="nearest", fill_mode="wrap"),
     _transformer("bilinear-reflect", fill_mode="reflect", align_corners=True),
     _transformer("bicubic-mirror", interpolation="bicubic", fill_mode="mirror"),
@@ -247,6 +248,12 @@ WARPS = [
         ("Warp",),
         lambda: Warp(fill_mode=("constant", "wrap"), fill_value=0.5),
         (IMAGES, params("affine")),
+    ),
+    Case(
+        "Warp-antialias",
+        ("Warp",),
+        lambda: Warp("attention", (3, 2), fill_mode="reflect", antialias=True),
+        (IMAGES, params("attention")),
     ),
     Case(
         "Warp-output_size-align_corners",
