@@ -116,7 +116,9 @@ class Deferred(Points):
     """
 
     def __init__(self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable):
-        vars(self).update(_recipe=(make, tensors), shape=shape, _stack=stack, whole=None, even=True)  # frozen
+        vars(self).update(
+            _recipe=(make, tensors), shape=shape, _stack=stack, whole=None, even=True
+        )  # frozen
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
