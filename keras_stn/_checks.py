@@ -11,7 +11,7 @@ import numbers
 import reprlib
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,32 +28,6 @@ NO_NPZ = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-# What PyTorch, ONNX, NumPy, SciPy and OpenCV call the same things. NumPy's pad mode "reflect" is
-# Keras' "mirror"; it cannot be caught here, because the word is also Keras' own.
-INTERPOLATION_SYNONYMS = {
-    "linear": "bilinear",
-    "trilinear": "bilinear",
-    "cubic": "bicubic",
-    "neighbor": "nearest",
-    "neighbour": "nearest",
-}
-FILL_MODE_SYNONYMS = {
-    "zeros": "constant",
-    "zero": "constant",
-    "border": "nearest",
-    "edge": "nearest",
-    "replicate": "nearest",
-    "clamp": "nearest",
-    "reflection": "reflect",
-    "symmetric": "reflect",
-    "circular": "wrap",
-    "periodic": "wrap",
-    "repeat": "wrap",
-    "grid-constant": "constant",
-    "grid-mirror": "reflect",
-    "grid-wrap": "wrap",
-}
 
 
 def error(message: str) -> ValueError:
@@ -90,86 +64,42 @@ def one_of(
     raise error(f"{argument} must be one of {allowed}. Received: {argument}={value!r}.{hint}")
 
 
-def fill_mode(value: Any, allowed: Iterable[str]) -> str | tuple[str, ...]:
-    """A word, or one for each axis, ([of depth,] of rows, of columns); one where all are equal."""
-    allowed = tuple(allowed)
-    if not isinstance(value, (list, tuple)):
-        return one_of("fill_mode", value, allowed, FILL_MODE_SYNONYMS)
-    if len(value) not in _AXES:
-        raise error(
-            f"fill_mode must be one of {allowed}, or one of them for each axis of images. "
-            f"Received: fill_mode={reprlib.repr(value)}."
-        )
-    words = tuple(
-        one_of(f"fill_mode[{number}]", word, allowed, FILL_MODE_SYNONYMS)
-        for number, word in enumerate(value)
-    )
-    return words[0] if len(set(words)) == 1 else words
-
-
-# How the words of a fill_mode stand, by how many axes images have.
-_AXES = {2: "(of rows, of columns)", 3: "(of depth, of rows, of columns)"}
-
-
-def fill_mode_fits(value: str | tuple[str, ...], ndim: int) -> None:
-    """Raise unless images of so many axes can have the fill mode."""
-    if isinstance(value, tuple) and len(value) != ndim:
-        raise error(
-            f"fill_mode must be one word, or one for each axis of these images, {_AXES[ndim]}. "
-            f"Received: fill_mode={value!r}."
-        )
-
-
-def fill_value(value: Any) -> float | list[float]:
-    """A finite number, or one finite number per channel; returned in a form that JSON can hold."""
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        value = value.tolist()
-    per_channel = isinstance(value, (list, tuple)) and len(value) > 0
-    numbers_ = value if per_channel else [value]
-    if not all(isinstance(v, numbers.Real) and math.isfinite(v) for v in numbers_):
-        raise error(
-            "fill_value must be a finite number, or a sequence with one finite number per channel. "
-            f"Received: fill_value={value!r}."
-        )
-    return [float(v) for v in value] if per_channel else float(value)
-
-
-def fill_value_fits(value: float | list[float], channels: int | None, dtype: Any = "float32") -> None:
-    """Raise unless images of so many channels, and of `dtype`, can hold `value`."""
-    if isinstance(value, list) and channels is not None and len(value) != channels:
-        raise error(
-            f"fill_value must be a number, or one number for each of the {channels} channels of "
-            f"images. Received: fill_value={value!r}."
-        )
-    info = np.iinfo(dtype) if np.issubdtype(dtype, np.integer) else None
-    if info and not all(v.is_integer() and info.min <= v <= info.max for v in np.ravel(value).tolist()):
-        raise error(
-            f"fill_value must be what images of {info.dtype} can hold, {info.min} to {info.max}. "
-            f"Received: fill_value={value!r}."
-        )
-
-
 def boolean(argument: str, value: Any) -> bool:
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise error(f"{argument} must be True or False. Received: {argument}={value!r}.")
 
 
-def antialias(value: Any, interpolation: str) -> None:
-    """Raise unless it is a boolean, and the interpolation has something to average."""
-    if boolean("antialias", value) and interpolation != "bilinear":
-        raise error(
-            'antialias must be False unless interpolation="bilinear": labels have no mean, and other '
-            "kernels overshoot the one of a pixel's area. "
-            f"Received: antialias={value} with interpolation={interpolation!r}."
-        )
+def finite(argument: str, value: Any) -> float:
+    return _number(argument, value, "a finite number", lambda number: True)
 
 
 def positive(argument: str, value: Any) -> float:
+    return _number(argument, value, "a positive number", lambda number: number > 0)
+
+
+def not_negative(argument: str, value: Any) -> float:
+    return _number(argument, value, "a number of 0 or above", lambda number: number >= 0)
+
+
+def _number(argument: str, value: Any, what: str, holds: Callable[[Any], bool]) -> float:
     number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if number and math.isfinite(value) and value > 0:
+    if number and math.isfinite(value) and holds(value):
         return float(value)
-    raise error(f"{argument} must be a positive number. Received: {argument}={value!r}.")
+    raise error(f"{argument} must be {what}. Received: {argument}={value!r}.")
+
+
+def aspect_ratios(argument: str, value: Any) -> tuple[float, float]:
+    """Those of a volume: two positive numbers, or 1 for both."""
+    value = _listed(value)
+    pair = (1.0, 1.0) if value == 1 else value
+    if isinstance(pair, (list, tuple)) and len(pair) == 2:
+        width, depth = pair
+        return positive(argument, width), positive(argument, depth)
+    raise error(
+        f"{argument} of a volume must be a pair of positive numbers, (width / height, depth / height), "
+        f"or 1 for both. Received: {argument}={value!r}."
+    )
 
 
 def _is_count(value: Any) -> bool:
@@ -192,24 +122,50 @@ def counts(argument: str, value: Any) -> tuple[int, ...]:
     )
 
 
-def size(argument: str, value: Any) -> tuple[int, int]:
-    """Two positive integers, (height, width): a list, a tuple, an array, or part of a static shape."""
-    sizes = _listed(value)
-    if not isinstance(sizes, (list, tuple)) or len(sizes) != 2 or not all(map(_is_count, sizes)):
-        raise error(
-            f"{argument} must be two positive integers, (height, width). Received: {argument}={value!r}."
-        )
-    return int(sizes[0]), int(sizes[1])
+def lattice(argument: str, value: Any) -> tuple[int, int]:
+    """(rows, columns) of a lattice with corners."""
+    pair = isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_count, value))
+    if pair and min(value) >= 2:
+        return int(value[0]), int(value[1])
+    raise error(
+        f"{argument} must be two integers from 2 up, (rows, columns). Received: {argument}={value!r}."
+    )
 
 
-def size_or_unknown(argument: str, value: Any) -> tuple[int | None, int | None]:
+# The sizes of an image, by how many there are.
+_SIZES = {
+    2: "two positive integers, (height, width)",
+    3: "three positive integers, (depth, height, width)",
+}
+
+
+def size(argument: str, value: Any, *ndims: int) -> tuple[int, ...]:
+    """([depth,] height, width), positive: a list, a tuple, an array, or part of a static shape.
+
+    Two integers, or as many as one of `ndims` says.
+    """
+    sizes, ndims = _listed(value), ndims or (2,)
+    if not isinstance(sizes, (list, tuple)) or len(sizes) not in ndims or not all(map(_is_count, sizes)):
+        expected = ", or ".join(_SIZES[ndim] for ndim in ndims)
+        raise error(f"{argument} must be {expected}. Received: {argument}={value!r}.")
+    return tuple(map(int, sizes))
+
+
+def ndim(argument: str, value: Any) -> int:
+    """How many axes an image has: 2, or 3 of a volume."""
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value in _SIZES:
+        return int(value)
+    raise error(f"{argument} must be 2, or 3 for volumes. Received: {argument}={value!r}.")
+
+
+def size_or_unknown(argument: str, value: Any, ndim: int = 2) -> tuple[int | None, ...]:
     """`size`, or None for what is not known."""
     sizes = _listed(value)
-    if isinstance(sizes, (list, tuple)) and len(sizes) == 2 and None in sizes:
+    if isinstance(sizes, (list, tuple)) and len(sizes) == ndim and None in sizes:
         known = [1 if size is None else size for size in sizes]
         if all(map(_is_count, known)):
-            return sizes[0], sizes[1]
-    return size(argument, value)
+            return tuple(sizes)
+    return size(argument, value, ndim)
 
 
 def _listed(value: Any) -> Any:
@@ -258,6 +214,11 @@ def known_rank(argument: str, tensor: Any, names: str) -> None:
         )
 
 
+def rank_of(tensor: Any) -> int | None:
+    """How many axes a tensor has, where that is known."""
+    return None if _rank_is_unknown(tensor) else len(tensor.shape)
+
+
 def _rank_is_unknown(tensor: Any) -> bool:
     return getattr(tensor.shape, "rank", 0) is None
 
@@ -293,20 +254,26 @@ def batch(argument: str, tensor: Any, names: str, other_argument: str, other: An
     )
 
 
-def params(argument: str, tensor: Any, num_params: int) -> None:
-    """Raise unless `tensor` may be the params of a transform family."""
-    shape(argument, tensor, (None, num_params), f"(batch, {num_params})")
-    floating(argument, tensor.dtype)
+def frames(argument: str, tensor: Any, videos: Any) -> int | None:
+    """The number of frames, where there is a map for each: (batch, frames, ...) of both."""
+    ours, theirs = tensor.shape[1], videos.shape[1]
+    if None not in (ours, theirs) and ours != theirs:
+        raise error(
+            f"{argument} must be one for each video, or one for each of its {theirs} frames. "
+            f"Received: {argument}.shape={tuple(tensor.shape)}."
+        )
+    return theirs if ours is None else ours
 
 
-def pixel_matrix(argument: str, tensor: Any) -> None:
+def pixel_matrix(argument: str, tensor: Any, ndim: int = 2) -> None:
     """Raise unless `tensor` may be one affine matrix or a batch of them, the last row written or not."""
-    known_rank(argument, tensor, "(2, 3) or (3, 3), or a batch of these")
+    shapes = f"{ndim, ndim + 1} or {ndim + 1, ndim + 1}"
+    known_rank(argument, tensor, f"{shapes}, or a batch of these")
     received = tuple(tensor.shape)
     rows, columns = received[-2:] if len(received) in (2, 3) else (0, 0)
-    if rows not in (None, 2, 3) or columns not in (None, 3):
+    if rows not in (None, ndim, ndim + 1) or columns not in (None, ndim + 1):
         raise error(
-            f"{argument} must have shape (2, 3) or (3, 3), or be a batch of these. "
+            f"{argument} must have shape {shapes}, or be a batch of these. "
             f"Received: {argument}.shape={received}."
         )
 

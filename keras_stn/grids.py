@@ -25,7 +25,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_stn.points import Deferred, Points
+from keras_stn.points import Deferred, Points, Stack
 
 Size = Any  # int, or a scalar int32 tensor
 Tensor = Any
@@ -42,6 +42,11 @@ def for_float16() -> Iterator[None]:
         yield
     finally:
         _float16.reset(token)
+
+
+def in_float16() -> bool:
+    """Whether it is so: points are then made at once, whole pixels and the rest."""
+    return _float16.get()
 
 
 def shape_of(tensor: Tensor) -> tuple[Any, ...]:
@@ -182,9 +187,15 @@ def matrix_points(
     if axis_aligned:
         return Points(tuple(_each_axis(theta, *static, axis_aligned)), even=True)
     if not all(isinstance(size, int) for size in (*source_size, *output_size)):
-        return Points(tuple(tf.unstack(_all_axes(theta, *static))), even=True)
+        return Stack(_all_axes(theta, *static), even=True)
     shape = tf.TensorShape([theta.shape[0], *output_size])
-    return Deferred(_made_of_theta(*static), (theta,), shape, lambda theta: _all_axes(theta, *static))
+    return Deferred(
+        _made_of_theta(*static),
+        (theta,),
+        shape,
+        lambda theta: Stack(_all_axes(theta, *static)),
+        even=True,
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -227,11 +238,14 @@ def _along_in_float16(slopes, axes, offset, first) -> tuple[Tensor, Tensor]:
     for slope, axis in reversed(list(zip(slopes, axes, strict=True))):
         more_whole, more_rest = _product(slope, axis)
         whole, rest = more_whole + whole, more_rest + rest
-    # In float32 this is what Keras reads, and what the split differs by is rounding: the same bits are
-    # worth more. In float16 it is off by up to a quarter of a pixel, which `rest` makes good.
-    plain = _along(slopes, axes, offset, first)
-    floor, zero = tf.floor(plain), tf.zeros((), plain.dtype)
-    fraction = plain - floor
+    return _split(_along(slopes, axes, offset, first), whole, rest)
+
+
+def _split(plain: Tensor, whole: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """A coordinate as (whole, rest), by another sum of the same: 0 <= rest < 1."""
+    # In float32 `plain` is what Keras reads, and what the sum differs by is rounding: the same bits are
+    # worth more. In float16 it is off by up to a quarter of a pixel, which the sum makes good.
+    floor, fraction, zero = tf.floor(plain), plain - tf.floor(plain), tf.zeros((), plain.dtype)
     error = (whole - floor) + (rest - fraction)
     rest = fraction + tf.where(tf.abs(error) > 2.0**-10, error, zero)
     # Far away there is no fraction, and infinity less its floor is no number.
@@ -300,16 +314,33 @@ def moved_points(
 
     The numbers of `to_pixels`, counted from where the identity reads: that is exact where nothing moves.
     """
-    dtype = axes[0].dtype
-    scales, firsts = _to_pixel_theta(source_size, output_size, align_corners, dtype)
-    starts = _broadcasting([steps(size, dtype) for size in output_size])
-    ndim, coordinates = len(axes), []
-    scales = tf.split(tf.reshape(scales, (-1,)), ndim * (ndim + 1))
-    for number, (axis, place, start, first) in enumerate(zip(axes, mapped, starts, firsts, strict=True)):
-        of_step, of_place = scales[number * (ndim + 2)], scales[number * (ndim + 1) + ndim]
-        start = rounded(of_step * start) - first
-        coordinates.append(rounded((place - axis) * of_place) + start)
-    return Points(tuple(coordinates))
+    halves = [span(size, align_corners, axes[0].dtype) / 2 for size in reversed(source_size)]
+    shifts = [(to - at) * half for at, to, half in zip(axes, mapped, halves, strict=True)]
+    return shifted_points(shifts, source_size, output_size, align_corners)
+
+
+def shifted_points(
+    shifts: Sequence[Tensor],
+    source_size: Sequence[Size],
+    output_size: Sequence[Size],
+    align_corners: bool,
+) -> Points:
+    """The points that lie by `shifts`, in pixels of the source, beside those that the identity reads."""
+    sizes, dtype = zip(source_size, output_size, strict=True), shifts[0].dtype
+    starts = _broadcasting([places(*pair, align_corners, dtype) for pair in sizes])
+    pairs = [(rounded(shift), start) for shift, start in zip(shifts, starts, strict=True)]
+    plain = [shift + start for shift, start in pairs]
+    if not _float16.get():
+        return Points(tuple(plain))
+    sums = [(tf.floor(start), shift + (start - tf.floor(start))) for shift, start in pairs]
+    whole, rest = zip(*map(_split, plain, *zip(*sums, strict=True)), strict=True)
+    return Points(rest, whole)
+
+
+def places(size: Size, target_size: Size, align_corners: bool, dtype: tf.DType) -> Tensor:
+    """Where the pixels of an axis lie on another that covers the same picture: (target_size,) pixels."""
+    ratio = _half_ratio(span(size, align_corners, dtype), divisor(target_size, align_corners, dtype))
+    return rounded(ratio * steps(target_size, dtype)) + _number(size - 1, dtype) / 2
 
 
 def normalising(size: Size, align_corners: bool, dtype: tf.DType) -> tuple[float, Tensor]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -23,6 +23,7 @@ class Points:
             pixel.
         even: Whether all steps from one point to the next are alike, along a row and down a column: so
             it is where the map is affine.
+        maps: How many maps lie below each other (`below`).
 
     Example:
         >>> import tensorflow as tf
@@ -34,6 +35,7 @@ class Points:
     axes: tuple[Tensor, ...]
     whole: tuple[Tensor, ...] | None = None
     even: bool = False
+    maps: Any = 1
 
     @property
     def ndim(self) -> int:
@@ -50,6 +52,11 @@ class Points:
     def batches(self) -> set[int | None]:
         """The batch of each of the axes, as far as it is static."""
         return {axis.shape[0] for axis in self.axes}
+
+    @property
+    def batch(self) -> Any:
+        """The batch, also where it is not static."""
+        return self.shape[0] if self.shape[0] is not None else tf.shape(self.axes[0])[0]
 
     @property
     def recipe(self) -> tuple[Callable, tuple[Tensor, ...]]:
@@ -86,6 +93,17 @@ class Points:
         """The points of one map as those of so many."""
         return self.each(lambda axis: repeated(axis, batch))
 
+    def below(self, count: Any, batch: int | None = None) -> "Points":
+        """The points of `count` maps of each image, which follow each other, below each other as one.
+
+        (batch * count, [d,] h, w) as (batch, count * [d or] h, ...): so an image is read at many maps,
+        and not copied. `batch`: that of the result, where the caller knows it.
+        """
+        if batch is None and self.shape[0] is not None and isinstance(count, int):
+            batch = self.shape[0] // max(count, 1)
+        points = self.each(functools.partial(_below, count=count, batch=batch, like=self.axes))
+        return dataclasses.replace(points, even=self.even, maps=count)
+
     def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
         """`function` of every coordinate."""
         axes = tuple(map(function, self.axes))
@@ -97,12 +115,44 @@ def repeated(tensor: Tensor, batch: Any) -> Tensor:
     return tf.tile(tensor, (batch, *[1] * (tensor.shape.rank - 1)))
 
 
+def _below(axis: Tensor, count: Any, batch: int | None, like: Sequence[Tensor]) -> Tensor:
+    whole = functools.reduce(tf.add, map(tf.zeros_like, like))
+    # A size of 1 that broadcasts is static, so what looks alike is alike. Not even a zero is added to
+    # it: TensorFlow's graph optimiser would regroup the sum, for other roundings.
+    alike = axis.shape.as_list() == whole.shape.as_list()
+    axis = axis if alike else axis + whole
+    first, *sizes = _shape_of(axis)[1:]
+    return tf.reshape(axis, (-1 if batch is None else batch, count * first, *sizes))
+
+
+def _shape_of(tensor: Tensor) -> list[Any]:
+    dynamic = tf.shape(tensor)
+    return [dynamic[n] if size is None else size for n, size in enumerate(tensor.shape)]
+
+
 def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tensors
 
 
+class Stack(Points):
+    """Points that are made as one tensor, (ndim, batch, [d,] h, w)."""
+
+    def __init__(self, stacked: Tensor, even: bool = False):
+        vars(self).update(
+            _stacked=stacked, whole=None, even=even
+        )  # which no one else may: the dataclass is frozen
+
+    @property
+    def stacked(self) -> Tensor:
+        return vars(self)["_stacked"]
+
+    @functools.cached_property
+    def axes(self) -> tuple[Tensor, ...]:
+        return tuple(tf.unstack(self.stacked))
+
+
 class Deferred(Points):
-    """Points of affine maps, whose axes are made when somebody asks for them.
+    """Points whose axes are made when somebody asks for them.
 
     A reader that compiles takes the `recipe` instead. Inside of what is compiled the axes are never
     written to memory, nor are the gradients to them: a step to params and images takes 15.5 MB instead
@@ -110,29 +160,70 @@ class Deferred(Points):
 
     Args:
         make: A function of `tensors` to the axes: one object for what is alike, as caches compare it.
-        tensors: What is trained: theta.
+        tensors: What is trained: theta, params.
         shape: (batch, [d,] h, w), all but the batch static.
-        stack: A function of `tensors` to `stacked`, of the same bits.
+        plain: A function of `tensors` to the same points, for readers that do not compile.
+        count: How many of the batch of `tensors` are the maps of one image.
+        even: As of `Points`.
     """
 
-    def __init__(self, make: Callable, tensors: tuple, shape: tf.TensorShape, stack: Callable):
-        vars(self).update(
-            _recipe=(make, tensors), shape=shape, _stack=stack, whole=None, even=True
-        )  # frozen
+    def __init__(
+        self,
+        make: Callable,
+        tensors: tuple,
+        shape: tf.TensorShape,
+        plain: Callable,
+        count: int = 1,
+        even: bool = False,
+    ):
+        vars(self).update(_recipe=(make, tensors), shape=shape, _plain=plain, _count=count, whole=None)
+        vars(self).update(even=even, maps=count)
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
         tensors = tuple(repeated(tensor, batch) for tensor in tensors)
-        shape = tf.TensorShape([tensors[0].shape[0], *self.shape[1:]])
-        return Deferred(make, tensors, shape, vars(self)["_stack"])
+        shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
+        return Deferred(make, tensors, shape, vars(self)["_plain"], vars(self)["_count"], self.even)
+
+    def below(self, count: Any, batch: int | None = None) -> "Points":
+        if not isinstance(count, int) or not count:
+            return super().below(count, batch)
+        make, tensors = self.recipe
+        maps, first, *sizes = self.shape
+        batch = None if maps is None else maps // count
+        shape = tf.TensorShape([batch, count * first, *sizes])
+        plain = vars(self)["_plain"]
+
+        def plain_below(*tensors):
+            return plain(*tensors).below(count)
+
+        return Deferred(
+            _made_below(make, count),
+            tensors,
+            shape,
+            plain_below,
+            count * vars(self)["_count"],
+            self.even,
+        )
+
+    @property
+    def batch(self) -> Any:
+        batch = self.shape[0]
+        if batch is not None:
+            return batch
+        return tf.shape(self.recipe[1][0])[0] // vars(self)["_count"]
 
     @functools.cached_property
+    def _made(self) -> Points:
+        return vars(self)["_plain"](*self.recipe[1])
+
+    @property
     def stacked(self) -> Tensor:
-        return vars(self)["_stack"](*self.recipe[1])
+        return self._made.stacked
 
     @functools.cached_property
     def axes(self) -> tuple[Tensor, ...]:
-        return tuple(tf.unstack(self.stacked))
+        return self._made.axes
 
     @property
     def recipe(self):
@@ -145,3 +236,14 @@ class Deferred(Points):
     @property
     def batches(self) -> set[int | None]:
         return {self.shape[0]}
+
+
+@functools.lru_cache(maxsize=256)
+def _made_below(make: Callable, count: int) -> Callable:
+    """`make` with `count` maps below each other: one object for what is alike."""
+
+    def below(*tensors):
+        axes = make(*tensors)
+        return [_below(axis, count, None, axes) for axis in axes]
+
+    return below

@@ -38,31 +38,36 @@ def to_pixel(normalised, size, align_corners):
 
 
 def affine_points(theta, output_size, align_corners):
-    """Eq. (1), point by point: the normalised source point of each target pixel. (B, h, w, 2)"""
-    height, width = output_size
-    grid = np.zeros((len(theta), height, width, 2))
-    for b, i, j in np.ndindex(len(theta), height, width):
+    """Eq. (1), point by point: the normalised source point of each target pixel. (B, [d,] h, w, n)"""
+    ndim = len(output_size)
+    grid = np.zeros((len(theta), *output_size, ndim))
+    for b, *pixel in np.ndindex(len(theta), *output_size):
         if align_corners:
-            x = 2 * j / (width - 1) - 1 if width > 1 else 0.0
-            y = 2 * i / (height - 1) - 1 if height > 1 else 0.0
+            point = [
+                2 * i / (n - 1) - 1 if n > 1 else 0.0 for i, n in zip(pixel, output_size, strict=True)
+            ]
         else:
-            x, y = (2 * j + 1) / width - 1, (2 * i + 1) / height - 1
-        grid[b, i, j] = theta[b].astype("float64") @ [x, y, 1]
+            point = [(2 * i + 1) / n - 1 for i, n in zip(pixel, output_size, strict=True)]
+        grid[(b, *pixel)] = theta[b].astype("float64") @ [*point[::-1], 1]
     return grid
 
 
 def tent_sample(images, grid, align_corners):
-    """Eq. (5): V = sum over n, m of U[n, m] max(0, 1 - |x - m|) max(0, 1 - |y - n|)."""
-    _, height, width, channels = images.shape
-    output = np.zeros((*grid.shape[:3], channels))
-    for b, i, j in np.ndindex(*grid.shape[:3]):
-        x = to_pixel(grid[b, i, j, 0], width, align_corners)
-        y = to_pixel(grid[b, i, j, 1], height, align_corners)
-        for n in range(height):
-            for m in range(width):
-                weight = max(0, 1 - abs(x - m)) * max(0, 1 - abs(y - n))
-                output[b, i, j] += weight * images[b, n, m]
+    """Eq. (5): V = sum over n, m of U[n, m] max(0, 1 - |x - m|) max(0, 1 - |y - n|). Any rank."""
+    _, *sizes, channels = images.shape
+    output = np.zeros((*grid.shape[:-1], channels))
+    for b, *place in np.ndindex(*grid.shape[:-1]):
+        point = _pixels(grid[(b, *place)], sizes, align_corners)
+        for pixel in np.ndindex(*sizes):
+            weight = math.prod(max(0, 1 - abs(p - i)) for p, i in zip(point, pixel, strict=True))
+            output[(b, *place)] += weight * images[(b, *pixel)]
     return output
+
+
+def _pixels(points, sizes, align_corners):
+    """The coordinates of points (..., n), in the order of the axes of images."""
+    axes = np.moveaxis(points, -1, 0)[::-1]
+    return [to_pixel(axis, size, align_corners) for axis, size in zip(axes, sizes, strict=True)]
 
 
 def _kernel(interpolation, t):
@@ -85,43 +90,42 @@ def extended_sample(images, grid, interpolation, fill_mode, fill_value, align_co
 
     `fill_mode` may be a pair, (of rows, of columns): the image is padded axis by axis.
     """
-    batch, height, width, channels = images.shape
-    reach = 4 * max(height, width) + 8
+    batch, *sizes, channels = images.shape
+    reach = 4 * max(sizes) + 8
     pad_mode = {"constant": "constant", "nearest": "edge", "reflect": "symmetric"}
     pad_mode |= {"mirror": "reflect", "wrap": "wrap"}
-    output = np.zeros((*grid.shape[:3], channels))
+    output = np.zeros((*grid.shape[:-1], channels))
     for b, c in np.ndindex(batch, channels):
         value = np.broadcast_to(fill_value, (channels,))[c]
-        plane = images[b, :, :, c].astype("float64")
-        for axis, mode in enumerate([fill_mode] * 2 if isinstance(fill_mode, str) else fill_mode):
+        plane = images[b, ..., c].astype("float64")
+        of_axes = [fill_mode] * len(sizes) if isinstance(fill_mode, str) else fill_mode
+        for axis, mode in enumerate(of_axes):
             kwargs = {"constant_values": value} if mode == "constant" else {}
-            margins = [(reach, reach) if axis == number else (0, 0) for number in range(2)]
+            margins = [(reach, reach) if axis == number else (0, 0) for number in range(len(sizes))]
             plane = np.pad(plane, margins, pad_mode[mode], **kwargs)
-        for i, j in np.ndindex(*grid.shape[1:3]):
-            x = to_pixel(grid[b, i, j, 0], width, align_corners) + reach
-            y = to_pixel(grid[b, i, j, 1], height, align_corners) + reach
+        for place in np.ndindex(*grid.shape[1:-1]):
+            point = [p + reach for p in _pixels(grid[(b, *place)], sizes, align_corners)]
             if interpolation == "nearest":
-                output[b, i, j, c] = plane[round(y), round(x)]  # Python's round: ties to even
+                output[(b, *place, c)] = plane[tuple(map(round, point))]  # Python's: ties to even
                 continue
-            first, weights_x = _kernel(interpolation, x - math.floor(x))
-            _, weights_y = _kernel(interpolation, y - math.floor(y))
-            rows = slice(math.floor(y) + first, math.floor(y) + first + len(weights_y))
-            columns = slice(math.floor(x) + first, math.floor(x) + first + len(weights_x))
-            output[b, i, j, c] = np.array(weights_y) @ plane[rows, columns] @ weights_x
+            values = plane
+            for p in point:
+                first, weights = _kernel(interpolation, p - math.floor(p))
+                start = math.floor(p) + first
+                values = np.tensordot(weights, values[start : start + len(weights)], 1)
+            output[(b, *place, c)] = values
     return output
 
 
 def scipy_sample(images, grid, interpolation, fill_mode, fill_value, align_corners):
     """`scipy.ndimage.map_coordinates`, spline order 0 or 1."""
-    batch, height, width, channels = images.shape
+    batch, *sizes, channels = images.shape
     order = {"nearest": 0, "bilinear": 1}[interpolation]
-    output = np.zeros((*grid.shape[:3], channels))
+    output = np.zeros((*grid.shape[:-1], channels))
     for b, c in np.ndindex(batch, channels):
-        x = to_pixel(grid[b, ..., 0].astype("float64"), width, align_corners)
-        y = to_pixel(grid[b, ..., 1].astype("float64"), height, align_corners)
         output[b, ..., c] = ndimage.map_coordinates(
             images[b, ..., c].astype("float64"),
-            [y, x],
+            _pixels(grid[b].astype("float64"), sizes, align_corners),
             order=order,
             mode=SCIPY_MODES[fill_mode],
             cval=np.broadcast_to(fill_value, (channels,))[c],
@@ -134,13 +138,13 @@ def torch_sample(images, grid, interpolation, fill_mode, align_corners):
     import torch
 
     sampled = torch.nn.functional.grid_sample(
-        torch.tensor(images).permute(0, 3, 1, 2),
+        torch.tensor(images).movedim(-1, 1),
         torch.tensor(grid),
         interpolation,
         TORCH_PADDING[fill_mode],
         align_corners,
     )
-    return sampled.permute(0, 2, 3, 1).numpy()
+    return sampled.movedim(1, -1).numpy()
 
 
 def torch_affine_grid(theta, output_size, align_corners):

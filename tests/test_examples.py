@@ -1,5 +1,7 @@
 """Every example runs, writes what it says, stays short, and is linked from the README."""
 
+import importlib.util
+import inspect
 import os
 import pathlib
 import re
@@ -7,6 +9,8 @@ import subprocess
 import sys
 
 import pytest
+
+from keras_stn import transforms
 
 ROOT = pathlib.Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -36,3 +40,13 @@ def test_example_runs_and_writes_what_it_says(path, tmp_path):
 def test_example_is_short_and_linked(path):
     assert len(path.read_text().splitlines()) <= 150
     assert f"](examples/{path.name})" in (ROOT / "README.md").read_text()
+
+
+def test_the_gallery_draws_every_family_that_there_is():
+    pytest.importorskip("skimage", reason="the photograph comes with it; CI installs it")
+    spec = importlib.util.spec_from_file_location("gallery", ROOT / "examples" / "gallery.py")
+    gallery = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(gallery)
+    arguments = {name: inspect.signature(cls).parameters for name, cls in transforms.FAMILIES.items()}
+    assert set(gallery.PICTURES) == set(arguments)
+    assert set(gallery.VOLUMES) == {name for name in arguments if "ndim" in arguments[name]}

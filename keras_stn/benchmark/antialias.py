@@ -103,12 +103,12 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="two cases of a small picture of noise")
     arguments = parser.parse_args()
     if arguments.smoke:
-        image, names, repeats = np.random.default_rng(0).random((64, 72, 3)), ("1", "4"), 2
+        image, names, repeats = np.random.default_rng(0).random((64, 72, 3)), ["1", "4"], 2
     else:
         import skimage.data
 
         image = getattr(skimage.data, arguments.photograph)() / 255.0
-        names, repeats = tuple(CASES), arguments.repeats
+        names, repeats = list(CASES), arguments.repeats
     print("| pixels for one | output | PSNR, plain | antialias | ms, plain | antialias | ratio |")
     print("|---|---|---|---|---|---|---|")
     for name in names:

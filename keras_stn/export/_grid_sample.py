@@ -33,10 +33,12 @@ _PADDINGS = ("zeros", "border", "reflection")
 def obstacle(images: Tensor, sampling: Sampling) -> str | None:
     """Why GridSample cannot take the place of the gathers here, if it cannot.
 
-    It has no kernel and no fill mode that a user adds. Its coordinates have the dtype of the images, and
-    ONNX Runtime's kernel below opset 20 is for float32 alone. Half precision goes through it, as the
-    sampler sums in float32; float64 and integers would lose digits. And a tf.function of the model's own
-    keeps what it has traced: the live model would be left with a marker that never runs.
+    It has no kernel and no fill mode that a user adds, one padding for all axes, and below opset 20,
+    which tf2onnx does not write, no volumes. Its coordinates
+    have the dtype of the images, and ONNX Runtime's kernel below opset 20 is for float32 alone. Half
+    precision goes through it, as the sampler sums in float32; float64 and integers would lose digits.
+    And a tf.function of the model's own keeps what it has traced: the live model would be left with a
+    marker that never runs.
     """
     if images.dtype not in (tf.float32, tf.float16, tf.bfloat16):
         return f"{images.dtype.name} images"
@@ -44,6 +46,8 @@ def obstacle(images: Tensor, sampling: Sampling) -> str | None:
         return f"interpolation={sampling.interpolation!r}"
     if sampling.fill_mode not in _FILL_MODES:
         return f"fill_mode={sampling.fill_mode!r}"
+    if images.shape.rank > 4:
+        return "volumes"
     graph, functions = tf.compat.v1.get_default_graph(), 0
     while hasattr(graph, "outer_graph"):
         functions += type(graph).__name__ == "FuncGraph"  # not those of branches and loops

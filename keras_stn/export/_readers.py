@@ -1,9 +1,11 @@
 """Readers for files: what stands for the sampler while a model is traced."""
 
+import functools
 from typing import Any
 
 import tensorflow as tf
 
+from keras_stn import _checks
 from keras_stn.points import Points
 from keras_stn.sampler import Sampling, interpreter
 from keras_stn.sampler.taps import bounded, taps_along
@@ -13,7 +15,7 @@ Tensor = Any
 
 def for_cpu(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     """Two small matmuls where the points are separable and they are faster, gathers otherwise."""
-    if points.separable and _matmuls_win(images, *points.axes):
+    if points.ndim == 2 and points.separable and _matmuls_win(images, *points.axes):
         return matmuls(images, points, sampling)
     return interpreter.read(images, points, sampling)
 
@@ -24,13 +26,22 @@ def for_gpu(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     GPUs may compute in float16, which holds no index above 2048 (nor coordinates: `grids.for_float16`).
     And ML Drift, the compiler behind the GPU accelerator, fails on the broadcasts of a batch.
     """
+    if points.ndim > 2:
+        raise _checks.error(
+            'model must read no volumes for target="gpu", whose delegates take tensors of up to four '
+            f'axes; target="cpu" takes them. Received: images.shape={tuple(images.shape)}.'
+        )
     batch, dtype = images.shape[0], images.dtype
     if batch == 1:  # ML Drift aborts on a split into one
         return interpreter.read(images, points, sampling, tf.int32)
     images = interpreter.readable(images)  # before the split, which has no form for bytes
     outputs = []
+
+    def of(number: int, axis: Tensor) -> Tensor:
+        return axis if axis.shape[0] == 1 else tf.split(axis, batch)[number]
+
     for number, image in enumerate(tf.split(images, batch)):
-        of_image = points.each(lambda axis: tf.split(axis, batch)[number])  # noqa: B023
+        of_image = points.each(functools.partial(of, number))
         outputs.append(interpreter.read(image, of_image, sampling, tf.int32))
     return tf.cast(tf.concat(outputs, axis=0), dtype)
 

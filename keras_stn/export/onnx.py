@@ -49,10 +49,10 @@ def export_onnx(
     outputs stand in the model's order and have its names.
 
     Every interpolation and fill mode of the package is one GridSample for each sampler. Images in
-    float64 and integer images keep the gathers, as do samplers inside a `tf.function` that the model
-    holds. Params that are NaN, infinite or huge do what they do in Keras: they raise nothing and give
-    finite pixels. What ONNX or its runtime cannot do raises: bfloat16, ops without an operator in ONNX,
-    grouped convolutions, and models without known inputs.
+    float64 and integer images keep the gathers, as do fill modes that differ by axis, and samplers
+    inside a `tf.function` that the model holds. Params that are NaN, infinite or huge do what they do in
+    Keras: they raise nothing and give finite pixels. What ONNX or its runtime cannot do raises:
+    bfloat16, ops without an operator in ONNX, grouped convolutions, and models without known inputs.
 
     Args:
         model: A Functional model, or a Sequential one with its input.

@@ -36,11 +36,16 @@ class SpatialTransformer(keras.layers.Layer):
             belongs to one transformer; to share params, call a `Localization` and use `keras_stn.Warp`.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
+        glimpses: How many maps each image is read at, and so how many outputs it has; one, without an
+            axis of glimpses, by default. They start as tiles of the picture, where the family can scale.
+            No image is copied.
         interpolation: `"nearest"` (no gradient reaches the localization network, which then does not
             learn), `"bilinear"` or `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, (of rows, of columns).
+            `"wrap"`, as in `keras_stn.ops.grid_sample`; or one for each axis, ([of depth,] of rows, of
+            columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`: give the value of the
             background.
         align_corners: Which points of the corner pixels -1 and 1 are.
@@ -54,11 +59,15 @@ class SpatialTransformer(keras.layers.Layer):
         warp: The `keras_stn.Warp` inside: `layer.warp(images, params)`.
 
     Input shape:
-        (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first.
+        (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first. Videos:
+        (batch, frames, H, W, channels), or (batch, frames, channels, H, W). Each frame has a map, but a
+        `localization` model made for videos makes one for all frames. Volumes (batch, D, H, W, channels)
+        take a transform of volumes: `transforms.Affine(ndim=3)`.
 
     Output shape:
-        (batch, h, w, channels) with (h, w) = output_size, in the layer's compute dtype; channels_first
-        as the input.
+        (batch, [d,] h, w, channels) with (h, w) = output_size, in the layer's compute dtype;
+        channels_first as the input. With glimpses it is (batch, glimpses, h, w, channels), and of videos
+        (batch, frames, h, w, channels).
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.
@@ -86,6 +95,7 @@ class SpatialTransformer(keras.layers.Layer):
         transform: str | transforms.Transform = "affine",
         output_size: tuple[int, int] | None = None,
         *,
+        glimpses: int | None = None,
         interpolation: str = "bilinear",
         fill_mode: str | Sequence[str] = "constant",
         fill_value: float | Sequence[float] = 0.0,
@@ -113,13 +123,19 @@ class SpatialTransformer(keras.layers.Layer):
             localization = Localization(
                 localization,
                 self.warp.transform,
+                glimpses=glimpses,
                 data_format=self.warp.data_format,
                 dtype=self.dtype_policy,
                 name=f"{self.name}_localization",
             )
+        elif glimpses is not None:
+            raise _checks.error(
+                "glimpses must be given to the Localization, where there is one: "
+                f"keras_stn.Localization(..., glimpses={glimpses!r}). Received: glimpses={glimpses!r}."
+            )
         self.localization = localization
         self._check_parts_agree()
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.input_spec = copy.copy(localization.input_spec)
 
     def _check_parts_agree(self):
         for argument in ("transform", "data_format"):
@@ -172,9 +188,11 @@ class SpatialTransformer(keras.layers.Layer):
             >>> model = keras.Model(images, look.warp(images, params))
         """
         images = _checks.tensor("images", images)
-        axes = _layout.axes(self.warp.data_format)
+        ndim = self.warp.transform.ndim
+        axes = _layout.axes(self.warp.data_format, ndim)
         _checks.known_rank("images", images, axes)
-        _checks.shape("images", images, (None,) * 4, axes)
+        video = len(images.shape) == ndim + 3
+        _checks.shape("images", images, (None,) * (ndim + 2 + video), axes)
         if not self.built:
             self.build(tuple(images.shape))
         return self.localization(images, training=training)

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from keras_stn import _checks, _layout, _saving, transforms
-from keras_stn.localization.features import features_shape
+from keras_stn import _checks, _layout, _saving, grids, transforms
+from keras_stn.localization.features import features_shape, takes_rank
 from keras_stn.localization.head import Head, head_of_old_models
-from keras_stn.localization.networks import BUILDERS
+from keras_stn.localization.networks import BUILDERS, DEFAULTS
 
 Tensor = Any
 _CURE = (
@@ -30,12 +30,16 @@ class Localization(keras.layers.Layer):
     Args:
         network: What comes before the head:
 
-            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size;
+            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size; `volume_conv`
+              for volumes; `field_conv` for families whose params are a field;
             - a name from `keras_stn.localization.BUILDERS`: `"resized_conv"`, `"conv"`, `"dense"`,
-              `"strided_conv"`;
-            - any Keras model or layer that turns channels_last images into features (batch, n).
+              `"strided_conv"`, `"volume_conv"`, `"field_conv"`;
+            - any Keras model or layer that turns channels_last images into features (batch, n); for a
+              field into feature maps (batch, [d,] h, w, n), of any size.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
+        glimpses: How many maps each image has; one, without an axis of glimpses, by default. They start
+            as tiles of the picture, where the family can scale (`transform.tiles`).
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default. The network
             sees channels_last images in either case.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -46,15 +50,19 @@ class Localization(keras.layers.Layer):
 
     Input shape:
         (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first. Networks of
-        dense layers take an empty batch; TensorFlow's convolutions on a CPU do not.
+        dense layers take an empty batch; TensorFlow's convolutions on a CPU do not. Videos: (batch,
+        frames, H, W, channels), or (batch, frames, channels, H, W). The network sees frame by frame, but
+        one that is a Keras model made for videos sees all of them, and makes one map for all. Volumes:
+        (batch, D, H, W, channels), where the transform is one of volumes.
 
     Output shape:
-        (batch, num_params), float32 whatever the dtype policy (float64 for float64): at width 224
+        (batch, num_params), of videos (batch, frames, num_params), with glimpses (batch, glimpses,
+        num_params): float32 whatever the dtype policy (float64 for float64): at width 224
         float16 would misplace the image by 0.06 pixels, and bfloat16 by a whole one.
 
     Raises:
         ValueError: if `network` or `transform` is none of the above, or the network returns anything but
-            features (batch, n) with a static n.
+            features (batch, n), or maps of them, with a static n.
 
     Example:
         >>> import keras, keras_stn
@@ -73,28 +81,36 @@ class Localization(keras.layers.Layer):
         network: str | keras.layers.Layer | None = None,
         transform: str | transforms.Transform = "affine",
         *,
+        glimpses: int | None = None,
         data_format: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
+        self.glimpses = None if glimpses is None else _checks.count("glimpses", glimpses)
         self.data_format = _layout.data_format(data_format)
         check_network("network", network)
         named = network is None or isinstance(network, str)
-        self._builder = (network or "resized_conv") if named else None
+        self._of_fields = self.transform.params_ndim > 2
+        if self._of_fields and glimpses is not None:
+            raise _checks.error(
+                f"glimpses must be None for {type(self.transform).__name__}, whose params are a field. "
+                f"Received: glimpses={glimpses!r}."
+            )
+        default = "field_conv" if self._of_fields else DEFAULTS[self.transform.ndim]
+        self._builder = (network or default) if named else None
         self.network: Any = None if named else network
         self.head: Any = None
         self._head_config: str | None = None  # JSON, for Keras would track a dictionary
         self.params_dtype = "float64" if self.compute_dtype == "float64" else "float32"
-        self.input_spec = keras.layers.InputSpec(ndim=4)
+        ndim = self.transform.ndim
+        self.input_spec = keras.layers.InputSpec(min_ndim=ndim + 2, max_ndim=ndim + 3)  # or of videos
 
     def build(self, input_shape):
-        shape = _layout.shape_to_channels_last(input_shape, self.data_format)
+        shape = self._shape_of_images(input_shape)
         if self._builder and self.network is None:
-            # Only the default looks at the size, and its weights do not depend on it.
-            size = {"image_size": shape[1:3]} if self._builder == "resized_conv" else {}
-            self.network = BUILDERS[self._builder](**size, dtype=self.dtype_policy)
-        features = features_shape(self.network, shape, self.compute_dtype)
+            self.network = self._new_network(shape)
+        features = features_shape(self.network, shape, self.compute_dtype, maps=self._of_fields)
         _freeze_what_is_new(self.network)
         if self.head is None:
             self.head = self._new_head()
@@ -103,26 +119,67 @@ class Localization(keras.layers.Layer):
         if not self.trainable:  # Keras tells the parts there are when it is set, and these are new
             self.network.trainable = self.head.trainable = False
 
+    def _shape_of_images(self, input_shape):
+        """What the network sees: channels_last, and frames as images."""
+        shape = _layout.shape_to_channels_last(input_shape, self.data_format, self.transform.ndim)
+        batch, *rest = shape
+        return (batch, *rest[1:]) if self._by_frame(shape) else shape
+
+    def _new_network(self, shape):
+        known: dict[str, Any] = {name: {"image_size": shape[1:-1]} for name in DEFAULTS.values()}
+        known["field_conv"] = {"ndim": len(shape) - 2}
+        builder: Any = self._builder
+        return BUILDERS[builder](**known.get(builder, {}), dtype=self.dtype_policy)
+
     def _new_head(self):
         if self._head_config:
             config = json.loads(self._head_config)
             return _saving.deserialized("the head of a Localization", config, Head)
+        starts = [self.transform.identity_params]
+        if self.glimpses is not None:
+            starts = list(self.transform.tiles(self.glimpses))
+        offset = [number for start in starts for number in start]
         return Head(
-            self.transform.num_params,
+            len(offset),
             kernel_initializer="zeros",
-            offset=self.transform.identity_params,
+            offset=offset,
             dtype=self.params_dtype,
             name="params",
         )
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:  # Keras hands training on
         _checks.floating("images", images.dtype, cure=_CURE)
-        images = _layout.to_channels_last(images, self.data_format)  # (batch, H, W, channels)
-        features = self.network(images)  # (batch, n)
-        return self.head(features)  # (batch, num_params)
+        images = _layout.to_channels_last(images, self.data_format, self.transform.ndim)
+        shape = grids.shape_of(images)
+        if by_frame := self._by_frame(shape):
+            images = keras.ops.reshape(images, (-1, *shape[2:]))
+        features = self.network(images)  # (batch, n), or of fields (batch, [d,] h, w, n)
+        params = self.head(features)  # (batch, ..., num_params)
+        maps = shape[1:2] if by_frame else () if self.glimpses is None else (self.glimpses,)
+        if not maps:
+            return params
+        of_one = grids.shape_of(params)[1:-1]
+        return keras.ops.reshape(params, (-1, *maps, *of_one, self.transform.num_params))
+
+    def _by_frame(self, shape):
+        """Whether images of this shape are videos whose frames are looked at one by one."""
+        video = len(shape) == self.transform.ndim + 3
+        if video and self.glimpses is not None:
+            raise _checks.error(
+                "glimpses must be None for videos, whose frames have a map each. "
+                f"Received: glimpses={self.glimpses} and images.shape={tuple(shape)}."
+            )
+        return video and not takes_rank(self.network, len(shape))
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.transform.num_params)
+        maps = input_shape[1:2] if self._by_frame(input_shape) else ()
+        maps = maps if self.glimpses is None else (self.glimpses,)
+        field: Any = ()
+        if self._of_fields:
+            shape = self._shape_of_images(input_shape)
+            network = self.network or self._new_network(shape)
+            _, *field, _ = features_shape(network, shape, self.compute_dtype, maps=True)
+        return (input_shape[0], *maps, *field, self.transform.num_params)
 
     def compute_output_spec(self, images, training=None):
         _checks.floating("images", images.dtype, cure=_CURE)
@@ -141,6 +198,7 @@ class Localization(keras.layers.Layer):
             **super().get_config(),
             "network": self._builder if by_name else _saving.serialized(self.network),
             "transform": keras.saving.serialize_keras_object(self.transform),
+            "glimpses": self.glimpses,
             "data_format": self.data_format,
             "head": head,
         }

@@ -11,7 +11,7 @@ layers = keras.layers
 
 
 def resized_conv(
-    image_size: tuple[int | None, int | None] = (None, None),
+    image_size: tuple[int | None, ...] = (None, None),
     filters: Sequence[int] = (16, 32, 32),
     units: int = 32,
     side: int = 32,
@@ -171,8 +171,95 @@ def strided_conv(
     return keras.Sequential(stack, name="strided_conv")
 
 
-def _conv(filters, kernel_size, *, strides=1, dtype):
-    return layers.Conv2D(
+def field_conv(
+    filters: Sequence[int] = (16, 32, 32, 32), *, ndim: int = 2, dtype: Any = None
+) -> keras.Model:
+    """The default for fields of params: fully convolutional, with a feature map a quarter as large.
+
+    3x3 convolutions, the first two of stride 2: a point of an image of H x W sees 31 pixels across, and
+    there are ceil(H / 4) x ceil(W / 4) of them, for images of any size.
+
+    Args:
+        filters: Width of each convolution, two or more.
+        ndim: 2, or 3 for volumes.
+        dtype: Dtype policy of the layers; Keras' global one by default.
+
+    Returns:
+        A Keras model: (batch, [D,] H, W, channels) -> (batch, [d,] h, w, filters[-1]).
+
+    Example:
+        >>> import keras_stn
+        >>> keras_stn.localization.field_conv().compute_output_shape((None, 90, 120, 3))
+        (None, 23, 30, 32)
+    """
+    filters, dtype = _checks.counts("filters", filters), _checks.dtype_policy("dtype", dtype)
+    kind = {2: layers.Conv2D, 3: layers.Conv3D}[ndim]
+    stack = [
+        _conv(width, 3, strides=2 if number < 2 else 1, dtype=dtype, kind=kind)
+        for number, width in enumerate(filters)
+    ]
+    return keras.Sequential(stack, name="field_conv")
+
+
+def volume_conv(
+    image_size: tuple[int | None, ...] = (None, None, None),
+    filters: Sequence[int] = (8, 16, 32),
+    units: int = 32,
+    side: int = 16,
+    *,
+    dtype: Any = None,
+) -> keras.Model:
+    """The default for volumes: three strided convolutions, the first of them down to 16 voxels a side.
+
+    Made for volumes of one size. Where a size is not known the features are averaged over the volume,
+    which tells less of where things are.
+
+    Args:
+        image_size: (depth, height, width) of the volumes, where they are known. The first convolution
+            then takes large volumes in blocks, and no voxel is skipped.
+        filters: Width of each convolution; of the second on they are 3x3x3 with stride 2.
+        units: Width of the dense layer at the end.
+        side: How many blocks there are along each axis, or somewhat more.
+        dtype: Dtype policy of the layers; Keras' global one by default.
+
+    Returns:
+        A Keras model: (batch, D, H, W, channels) -> (batch, units).
+
+    Example:
+        >>> import keras_stn
+        >>> network = keras_stn.localization.volume_conv((32, 64, 64))
+        >>> network.compute_output_shape((None, 32, 64, 64, 1))
+        (None, 32)
+    """
+    image_size = _checks.size_or_unknown("image_size", image_size, 3)
+    filters, units = _checks.counts("filters", filters), _checks.count("units", units)
+    side, dtype = _checks.count("side", side), _checks.dtype_policy("dtype", dtype)
+    block = [max((size or 0) // side, 1) for size in image_size]
+    kernels = [tuple(max(size, 3) for size in block), *[3] * (len(filters) - 1)]
+    strides = [tuple(block), *[2] * (len(filters) - 1)]
+    # Convolutions alone make it smaller: TFLite has no pooling of volumes.
+    stack = [
+        layers.Conv3D(
+            width,
+            kernel,
+            strides=stride,
+            padding="same",
+            activation="relu",
+            data_format="channels_last",
+            dtype=dtype,
+        )
+        for width, kernel, stride in zip(filters, kernels, strides, strict=True)
+    ]
+    if None in image_size:
+        stack.append(layers.GlobalAveragePooling3D(data_format="channels_last", dtype=dtype))
+    else:
+        stack.append(_flatten(dtype))
+    stack.append(layers.Dense(units, activation="relu", dtype=dtype))
+    return keras.Sequential(stack, name="volume_conv")
+
+
+def _conv(filters, kernel_size, *, strides=1, dtype, kind=layers.Conv2D):
+    return kind(
         filters,
         kernel_size,
         strides=strides,
@@ -196,4 +283,9 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "conv": conv,
     "dense": dense,
     "strided_conv": strided_conv,
+    "volume_conv": volume_conv,
+    "field_conv": field_conv,
 }
+
+# The networks that look at the size of images, as `image_size`: the defaults, by the axes of an image.
+DEFAULTS = {2: "resized_conv", 3: "volume_conv"}

@@ -10,28 +10,29 @@ from keras_stn import _checks, grids
 Tensor = Any
 
 
-def affine_grid(theta: Tensor, output_size: tuple[int, int], align_corners: bool = False) -> Tensor:
-    """Make the sampling grid of an affine map.
+def affine_grid(theta: Tensor, output_size: tuple[int, ...], align_corners: bool = False) -> Tensor:
+    """Make the sampling grid of an affine map, of images or of volumes.
 
     Convention:
         `theta` maps target to source: each target pixel (x, y), in normalised coordinates, is read at
         `theta @ (x, y, 1)`. A theta that scales by 2 makes the picture half as large. `align_corners`
-        says what -1 and 1 are, as in `grid_sample`.
+        says what -1 and 1 are, as in `grid_sample`. A voxel is (x, y, z), and z goes along the depth.
 
     Args:
         theta: The maps, floating point.
-        output_size: (height, width) of the target, two positive integers.
+        output_size: (height, width) of the target, or (depth, height, width): positive integers.
         align_corners: Whether -1 and 1 are the centres of the corner pixels (True) or their outer edges.
 
     Input shape:
-        (batch, 2, 3)
+        (batch, 2, 3), or (batch, 3, 4) for volumes
 
     Output shape:
-        (batch, height, width, 2): (x, y) for each target pixel, in the dtype of `theta` but at least
-        float32.
+        (batch, height, width, 2): (x, y) for each target pixel, or (batch, depth, height, width, 3):
+        (x, y, z) for each voxel; in the dtype of `theta` but at least float32.
 
     Raises:
-        ValueError: if `theta` has another shape or dtype, or `output_size` is not two positive integers.
+        ValueError: if `theta` has another shape or dtype, or `output_size` is neither two nor three
+            positive integers.
 
     Example:
         >>> import numpy as np, keras_stn
@@ -54,8 +55,12 @@ class AffineGrid(keras.Operation):
 
     def __init__(self, output_size, align_corners, *, name=None):
         super().__init__(name=name)
-        self.output_size = _checks.size("output_size", output_size)
+        self.output_size = _checks.size("output_size", output_size, 2, 3)
         self.align_corners = _checks.boolean("align_corners", align_corners)
+
+    @property
+    def _ndim(self) -> int:
+        return len(self.output_size)
 
     def call(self, theta):
         self._check(theta)
@@ -65,7 +70,7 @@ class AffineGrid(keras.Operation):
     def compute_output_spec(self, theta):
         self._check(theta)
         dtype = grids.coordinate_dtype(theta.dtype).name
-        return keras.KerasTensor((theta.shape[0], *self.output_size, 2), dtype=dtype)
+        return keras.KerasTensor((theta.shape[0], *self.output_size, self._ndim), dtype=dtype)
 
     def get_config(self):
         return {
@@ -75,6 +80,8 @@ class AffineGrid(keras.Operation):
         }
 
     def _check(self, theta):
-        _checks.known_rank("theta", theta, "(batch, 2, 3)")
-        _checks.shape("theta", theta, (None, 2, 3), "(batch, 2, 3)")
+        rows, columns = self._ndim, self._ndim + 1
+        names = f"(batch, {rows}, {columns}) for an output_size of {rows} sizes"
+        _checks.known_rank("theta", theta, names)
+        _checks.shape("theta", theta, (None, rows, columns), names)
         _checks.floating("theta", theta.dtype)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, sampler
 from keras_stn.ops._reading import ReadImages, apply
+from keras_stn.sampler import settings
 from keras_stn.sampler.taps import accumulator
 
 Tensor = Any
@@ -19,7 +20,7 @@ Tensor = Any
 def grid_splat(
     values: Tensor,
     grid: Tensor,
-    output_size: tuple[int, int],
+    output_size: tuple[int, ...],
     interpolation: str = "bilinear",
     fill_mode: str | Sequence[str] = "constant",
     normalize: bool = False,
@@ -34,23 +35,24 @@ def grid_splat(
     to warp forwards, by a flow from source to target; to undo a read; for gradients of a registration
     energy. The splat of ones says how often each pixel was hit, and 0 where there is a hole. It is
     differentiable with respect to the values and, except for `interpolation="nearest"`, to the grid, and
-    runs eagerly, in `tf.function` and under XLA, on CPU and GPU.
+    runs eagerly, in `tf.function` and under XLA, on CPU and GPU, in SavedModels, in ONNX, and in TFLite
+    on CPUs; the GPUs of phones have no scatter.
 
     Convention:
         A grid point is (x, y) in normalised coordinates of the output: -1 and 1 are the outer edges of
-        its corner pixels, or their centres with `align_corners=True`. What goes to a point that is NaN
-        or infinite is lost; its gradients are zero.
+        its corner pixels, or their centres with `align_corners=True`. In a volume it is (x, y, z). What
+        goes to a point that is NaN or infinite is lost; its gradients are zero.
 
     Args:
         values: What to give, floating point.
         grid: Where each of the values goes, floating point.
-        output_size: (height, width) of the output.
+        output_size: (height, width) of the output, or (depth, height, width) of a volume.
         interpolation: How a value is shared out among the pixels around its point: `"nearest"` (to one;
-            no gradient to the grid), `"bilinear"` (to four) or `"bicubic"` (to 16, to some of them less
-            than nothing).
+            no gradient to the grid), `"bilinear"` (to four, or eight of a volume) or `"bicubic"` (to 16
+            or 64, to some of them less than nothing).
         fill_mode: Where values outside the output go: with `"constant"` they are lost; with `"nearest"`,
             `"reflect"`, `"mirror"` and `"wrap"` to the pixels that stand there in `grid_sample`. One
-            word, or one for each axis, (of rows, of columns).
+            word, or one for each axis, ([of depth,] of rows, of columns).
         normalize: Whether to divide each pixel by the splat of ones: it is then the mean of the values
             that came, by weight, and 0 where none came. Best with the weights of `"bilinear"` and
             `"nearest"`: those of a cubic may add up to almost nothing.
@@ -60,12 +62,13 @@ def grid_splat(
 
     Input shape:
         `values` (batch, h, w, channels), or (batch, channels, h, w) for channels_first; `grid`
-        (batch, h, w, 2); any size, static or not. A batch of 1 goes with any other. In a graph it must
-        be known to be 1.
+        (batch, h, w, 2); or `values` (batch, d, h, w, channels) and `grid` (batch, d, h, w, 3) for a
+        volume; any size, static or not. A batch of 1 goes with any other. In a graph it must be known
+        to be 1.
 
     Output shape:
-        (batch, H, W, channels), or (batch, channels, H, W), with (H, W) = output_size, in the dtype of
-        `values`. Weights and sums are float32 for values in half precision.
+        (batch, *output_size, channels), or (batch, channels, *output_size), in the dtype of `values`.
+        Weights and sums are float32 for values in half precision.
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.
@@ -100,7 +103,7 @@ class Splatting:
 
     def __post_init__(self) -> None:
         checked = {
-            "output_size": _checks.size("output_size", self.output_size),
+            "output_size": _checks.size("output_size", self.output_size, 2, 3),
             "fill_mode": self._sampling().fill_mode,
             "normalize": _checks.boolean("normalize", self.normalize),
             "align_corners": _checks.boolean("align_corners", self.align_corners),
@@ -112,31 +115,40 @@ class Splatting:
     def _sampling(self) -> sampler.Sampling:
         return sampler.Sampling(self.interpolation, self.fill_mode)
 
+    @property
+    def _ndim(self) -> int:
+        """How many axes an image has."""
+        return len(self.output_size)
+
     def output_shape(self, values: Tensor, grid: Tensor) -> _layout.Shape:
         """The static shape of the output; raises where the tensors do not fit."""
-        axes = (
-            "(batch, channels, h, w)"
-            if self.data_format == "channels_first"
-            else "(batch, h, w, channels)"
-        )
+        ndim = self._ndim
+        sizes = ", ".join(("d", "h", "w")[-ndim:])
+        first = self.data_format == "channels_first"
+        axes = f"(batch, channels, {sizes})" if first else f"(batch, {sizes}, channels)"
         _checks.known_rank("values", values, axes)
-        _checks.shape("values", values, (None,) * 4, axes)
+        _checks.shape("values", values, (None,) * (ndim + 2), axes)
         _checks.floating("values", values.dtype)
-        _, *sizes, channels = _layout.shape_to_channels_last(values.shape, self.data_format)
-        of_grid = "(batch of values, h, w, 2), with (h, w) of values"
+        shape = _layout.shape_to_channels_last(values.shape, self.data_format, ndim)
+        of_grid = f"(batch of values, {sizes}, {ndim}), with ({sizes}) of values"
         _checks.known_rank("grid", grid, of_grid)
-        _checks.shape("grid", grid, (None, *sizes, len(sizes)), of_grid)
+        _checks.shape("grid", grid, (None, *shape[1:-1], ndim), of_grid)
         _checks.floating("grid", grid.dtype)
-        _checks.fill_mode_fits(self.fill_mode, len(sizes))
-        batch = _checks.batch("grid", grid, of_grid, "values", values)
-        return _layout.shape_from_channels_last((batch, *self.output_size, channels), self.data_format)
+        settings.fill_mode_fits(self.fill_mode, ndim)
+        shape = (
+            _checks.batch("grid", grid, of_grid, "values", values),
+            *self.output_size,
+            shape[-1],
+        )
+        return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 
     def __call__(self, values: Tensor, grid: Tensor) -> Tensor:
-        shape = _layout.shape_to_channels_last(self.output_shape(values, grid), self.data_format)
-        values = _layout.to_channels_last(values, self.data_format)  # (batch, h, w, channels)
+        ndim, shape = self._ndim, self.output_shape(values, grid)
+        shape = _layout.shape_to_channels_last(shape, self.data_format, ndim)
+        values = _layout.to_channels_last(values, self.data_format, ndim)
         dtype, grid = values.dtype, tf.cast(grid, grids.coordinate_dtype(values.dtype))
         with sampler.compiled(tf.TensorSpec(shape, dtype), values.shape):
-            axes = [tf.squeeze(axis, -1) for axis in tf.split(grid, len(self.output_size), axis=-1)]
+            axes = [tf.squeeze(axis, -1) for axis in tf.split(grid, ndim, axis=-1)]
             if self.normalize:  # ones beside the values: one splat for both
                 values = tf.cast(values, accumulator(dtype))
                 first, *_ = tf.split(values, [1, -1], axis=-1)
@@ -146,7 +158,7 @@ class Splatting:
             output = sampler.splat(values, points, self.output_size, self._sampling())
             if self.normalize:
                 output = tf.cast(_mean(output), dtype)
-        return _layout.from_channels_last(output, self.data_format)
+        return _layout.from_channels_last(output, self.data_format, ndim)
 
 
 def _where_finite(axes: Sequence[Tensor], values: Tensor) -> Tensor:

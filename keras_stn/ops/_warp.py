@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from keras_stn import _checks, _layout, transforms
+from keras_stn import _checks, transforms
 from keras_stn.ops._reading import ReadImages, Reading, apply
+from keras_stn.transforms.operations import params_of_one
 
 Tensor = Any
 
@@ -16,13 +17,14 @@ def warp(
     images: Tensor,
     params: Tensor,
     transform: str | transforms.Transform = "affine",
-    output_size: tuple[int, int] | None = None,
+    output_size: tuple[int, ...] | None = None,
     interpolation: str = "bilinear",
     fill_mode: str | Sequence[str] = "constant",
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
     antialias: bool = False,
+    inverse: bool = False,
 ) -> Tensor:
     """Warp images by the params of a transform.
 
@@ -41,26 +43,35 @@ def warp(
         params: The params, one row for each image.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
         interpolation: `"nearest"` (ties to even; no gradient to the params), `"bilinear"` or
             `"bicubic"`.
         fill_mode: What stands outside the image: `"constant"`, `"nearest"`, `"reflect"`, `"mirror"` or
-            `"wrap"`, as in `grid_sample`; or one for each axis, (of rows, of columns).
+            `"wrap"`, as in `grid_sample`; or one for each axis, ([of depth,] of rows, of
+            columns).
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
             setting by default.
         antialias: Whether to average where the map shrinks, as in `grid_sample`.
+        inverse: Whether to read by the inverses of the maps: that puts what they have warped back where
+            it was, with the size of the images for output_size. The family must define `inverse`.
 
     Input shape:
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `params` (batch,
         num_params). Any size from 1 up, static or not. A batch of 1 goes with any other, and no image is
-        copied. In a graph it must be known to be 1.
+        copied. In a graph it must be known to be 1. Volumes (batch, D, H, W, channels) take a transform
+        of volumes, such as `transforms.Affine(ndim=3)`.
+
+        Many maps of each image: `params` (batch, maps, num_params), and no image is copied. Videos:
+        `images` (batch, frames, H, W, channels), with `params` (batch, num_params), one map for all
+        frames, or (batch, frames, num_params), one for each.
 
     Output shape:
         (batch, h, w, channels), or (batch, channels, h, w), with (h, w) = output_size, in the dtype of
-        `images`; integer images, such as label maps, need `interpolation="nearest"`.
-        Coordinates and weights are float32 at least.
+        `images`; maps or frames are the second axis. Integer images, such as label maps, need
+        `interpolation="nearest"`. Coordinates and weights are float32 at least.
 
     Raises:
         ValueError: if an argument is none of the above, a shape does not fit, or integer images are to
@@ -86,6 +97,7 @@ def warp(
         antialias,
         transform,
         output_size,
+        inverse,
     )
     return apply(warping, WarpImages, images=images, params=params)
 
@@ -96,36 +108,56 @@ class Warping(Reading):
 
     transform: Any
     output_size: Any
+    inverse: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        size = self.output_size
+        size, transform = self.output_size, transforms.get(self.transform)
         self._set(
-            transform=transforms.get(self.transform),
-            output_size=None if size is None else _checks.size("output_size", size),
+            transform=transform,
+            output_size=None if size is None else _checks.size("output_size", size, transform.ndim),
+            inverse=_checks.boolean("inverse", self.inverse),
         )
+        if self.inverse:
+            self.transform.check_inverse()
 
-    def _read_shape(self, images, params):
-        of_params = f"(batch of images, {self.transform.num_params})"
-        _checks.known_rank("params", params, of_params)
-        _checks.shape("params", params, (None, self.transform.num_params), of_params)
+    maps = "params"
+
+    def _ndim(self, images, params):
+        return self.transform.ndim
+
+    def _of_one(self, ndim):
+        return params_of_one(self.transform)
+
+    def _hint(self, images):
+        volumes = (
+            self.transform.ndim == 2 and _checks.rank_of(images) == 5 and "ndim" in vars(self.transform)
+        )
+        return f"; for volumes: transforms.{type(self.transform).__name__}(ndim=3)" * volumes
+
+    def _check_dtype(self, params):
         _checks.real("params", params.dtype)
-        batch = _checks.batch("params", params, of_params, "images", images)
-        _, *size, _ = _layout.shape_to_channels_last(images.shape, self.data_format)
-        return batch, *(self.output_size or size)
+
+    def _output_size(self, params, source_size):
+        return self.output_size or source_size
 
     def _points(self, params, source_size):
-        output_size = self.output_size or source_size
-        return self.transform.points(params, source_size, output_size, self.align_corners)
+        output_size, transform = self.output_size or source_size, self.transform
+        if self.inverse:
+            sizes = output_size, source_size  # what was read is now made
+            transform, params = transform.inverted(params, *sizes, self.align_corners)
+        return transform.points(params, source_size, output_size, self.align_corners)
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class WarpImages(ReadImages):
     """The operation of `warp`."""
 
-    # antialias: of models that were saved when there was none.
-    def __init__(self, *, antialias=False, name=None, **settings):
-        super().__init__(Warping(antialias=antialias, **settings), name)
+    reading_type = Warping
+
+    def __init__(self, *, name=None, **settings):
+        # antialias: of models that were saved when there was none.
+        super().__init__(self.reading_type(**{"antialias": False, **settings}), name)
 
     def get_config(self):
         transform = keras.saving.serialize_keras_object(self.reading.transform)

@@ -142,9 +142,6 @@ def _of_one_batch(points: Points) -> Points:
 
 
 def _of_one_image(image: Tensor, points: Points, sampling: Sampling) -> Tensor:
-    """One image at many poses: their grids below each other are one grid, and so is what is read."""
-    whole = functools.reduce(tf.add, (tf.zeros_like(axis) for axis in points.axes))
-    batch, first, *sizes = shape_of(whole)
-    as_one = points.each(lambda axis: tf.reshape(axis + whole, (1, batch * first, *sizes)))
-    values = _reader.get()(image, as_one, sampling)
-    return tf.reshape(values, (batch, first, *sizes, shape_of(image)[-1]))
+    """One image at many poses."""
+    values = _reader.get()(image, points.below(points.batch, batch=1), sampling)
+    return tf.reshape(values, (points.batch, *points.output_size, shape_of(image)[-1]))

@@ -91,7 +91,20 @@ def read(images: Tensor, points: Points, sampling: Sampling, plain: Callable) ->
 def footprint(points: Points) -> list[Side]:
     """The sides of the footprints, along a row of the output and down a column."""
     difference = _even_difference if points.even else _difference
-    return [[difference(axis, dimension) for axis in points.axes] for dimension in (2, 1)]
+    if isinstance(points.maps, int) and points.maps == 1:
+        return [[difference(axis, dimension) for axis in points.axes] for dimension in (2, 1)]
+    # Between one map and the next below it there is no footprint.
+    batch, rows, columns = shape_of(points.axes[0])
+    one = -1, rows // tf.maximum(points.maps, 1), columns
+    apart = [tf.reshape(axis, one) for axis in points.axes]
+    whole = [tf.zeros_like(axis) for axis in apart]
+    return [
+        [
+            tf.reshape(difference(axis, dimension) + zero, (batch, rows, columns))
+            for axis, zero in zip(apart, whole, strict=True)
+        ]
+        for dimension in (2, 1)
+    ]
 
 
 def _even_difference(coordinate: Tensor, dimension: int) -> Tensor:
@@ -190,7 +203,10 @@ def _picture(images: Tensor, sampling: Sampling, steps: Sequence[Tensor]) -> tup
     heights = [tf.cast(shape_of(one)[1], dtype) for one in levels]
     down = sum(step * height for step, height in zip(steps, heights, strict=False))
     shifts = shift + down, shift
-    axes = [_Axis(*axis, scale, shift, more) for *axis, shift in zip(along, sizes, shifts, strict=True)]
+    axes = [
+        _Axis(of_axis, size, scale, shift, more)
+        for of_axis, size, shift in zip(along, sizes, shifts, strict=True)
+    ]
     return tf.concat(levels, axis=1), axes[::-1]
 
 

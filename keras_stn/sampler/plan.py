@@ -160,9 +160,7 @@ def _check_batch(images: Tensor, points: Points) -> None:
         "is to go with all must be known to be 1: keras.Input(..., batch_size=1), tensor[:1]"
     )
     if points.shape[0] is None or points.shape[0] != images.shape[0]:
-        _, (first, *_) = points.recipe
-        batch = shape_of(first)[0]
-        tf.debugging.assert_equal(batch, shape_of(images)[0], message)
+        tf.debugging.assert_equal(points.batch, shape_of(images)[0], message)
 
 
 def read_by(plan: Plan, images: Tensor, points: Points, sampling: Sampling) -> Tensor:
@@ -233,16 +231,20 @@ def in_one(read: Callable, images: Tensor, points: Points, sampling: Sampling) -
     55 ms instead of 2 at 8x224x224x3 and an output of 56x40.
     """
     make, tensors = points.recipe
-    key = _signature((images, *tensors)), make, points.even
+    key = _signature((images, *tensors)), make, points.even, points.maps
     functions = COMPILED.setdefault(sampling, {})
-    pays = tf.executing_eagerly() and _pays(images.shape, (*points.shape, images.shape[-1]))
+    pays = (
+        tf.executing_eagerly()
+        and isinstance(points.maps, int)
+        and _pays(images.shape, (*points.shape, images.shape[-1]))
+    )
     if not pays or (key not in functions and len(functions) >= THRESHOLDS.shapes):
         return read(images, points, sampling)
     if key not in functions:
-        even = points.even
+        even, maps = points.even, points.maps
 
         def of_tensors(images, *tensors):
-            return read(images, Points(tuple(make(*tensors)), even=even), sampling)
+            return read(images, Points(tuple(make(*tensors)), even=even, maps=maps), sampling)
 
         function = tf.function(of_tensors, jit_compile=True, autograph=False)
         functions[key] = function.get_concrete_function(*(tf.TensorSpec(*spec) for spec in key[0]))

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from keras_stn import _checks
+from keras_stn.sampler import settings
 from keras_stn.sampler.borders import BORDERS, Border
 from keras_stn.sampler.kernels import KERNELS, Kernel
 
@@ -37,10 +37,10 @@ class Sampling:
     antialias: bool = False
 
     def __post_init__(self):
-        _checks.one_of("interpolation", self.interpolation, KERNELS, _checks.INTERPOLATION_SYNONYMS)
-        object.__setattr__(self, "fill_mode", _checks.fill_mode(self.fill_mode, BORDERS))
-        _checks.antialias(self.antialias, self.interpolation)
-        value = _checks.fill_value(self.fill_value)
+        settings.interpolation(self.interpolation, KERNELS)
+        object.__setattr__(self, "fill_mode", settings.fill_mode(self.fill_mode, BORDERS))
+        settings.antialias(self.antialias, self.interpolation)
+        value = settings.fill_value(self.fill_value)
         object.__setattr__(self, "fill_value", tuple(value) if isinstance(value, list) else (value,))
 
     @property
@@ -65,7 +65,7 @@ class Sampling:
 
     def along(self, ndim: int) -> tuple["Sampling", ...]:
         """The sampling along each axis of images with so many, x first as in `Points`."""
-        _checks.fill_mode_fits(self.fill_mode, ndim)
+        settings.fill_mode_fits(self.fill_mode, ndim)
         if isinstance(self.fill_mode, str):
             return (self,) * ndim
         return tuple(dataclasses.replace(self, fill_mode=word) for word in reversed(self.fill_mode))

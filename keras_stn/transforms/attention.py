@@ -1,19 +1,26 @@
-"""Attention: isotropic scale and translation, three parameters."""
+"""Attention: isotropic scale and translation."""
+
+import functools
 
 import tensorflow as tf
 
 from keras_stn.transforms.base import register
-from keras_stn.transforms.matrices import matrix, matrix_entries
-from keras_stn.transforms.matrix_transform import MatrixTransform
+from keras_stn.transforms.matrices import diagonal_matrix, matrix_rows
+from keras_stn.transforms.of_any_rank import OfAnyRank, axis_names
 
 
 @register
-class Attention(MatrixTransform):
+class Attention(OfAnyRank):
     """Crop, 3 params (scale, x, y): theta = [[scale, 0, x], [0, scale, y]].
+
+    Of a volume 4, (scale, x, y, z).
 
     Convention:
         Normalised units, target to source: scale = 0.5 reads a window half as wide and half as high as
         the picture, centred at (x, y), and so magnifies it two times.
+
+    Args:
+        ndim: 2, or 3 for volumes.
 
     Example:
         >>> import numpy as np, keras_stn
@@ -25,14 +32,19 @@ class Attention(MatrixTransform):
     """
 
     axis_aligned = True
-    num_params = 3
-    identity_params = (1.0, 0.0, 0.0)
+
+    def __init__(self, ndim: int = 2):
+        super().__init__(ndim, {"scale": 1.0, **dict.fromkeys(axis_names(ndim), 0.0)})
 
     def theta(self, params):
-        scale, x, y = tf.split(params, 3, axis=1)
-        zero = tf.zeros_like(scale)
-        return matrix(scale, zero, x, zero, scale, y)
+        scale, *offsets = tf.split(params, self.num_params, axis=1)
+        return diagonal_matrix(scale, offsets)
 
     def from_theta(self, theta):
-        scale, _, x, _, _, y = matrix_entries(theta)
-        return tf.concat([scale, x, y], axis=1)
+        rows = matrix_rows(theta, self.ndim)
+        return tf.concat([rows[0][0], *(row[-1] for row in rows)], axis=1)
+
+    def covering(self, theta):
+        rows = matrix_rows(theta, self.ndim)
+        scale = functools.reduce(tf.maximum, (tf.abs(row[axis]) for axis, row in enumerate(rows)))
+        return diagonal_matrix(scale, [row[-1] for row in rows])

@@ -3,13 +3,15 @@
 import abc
 import functools
 import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_stn import _checks, grids
-from keras_stn.points import Points
+from keras_stn.points import Deferred, Points
+from keras_stn.transforms.moves_boxes import MovesBoxes
 from keras_stn.transforms.operations import as_operations
 
 Tensor = Any
@@ -25,7 +27,7 @@ def register(cls: type) -> type:
 
 
 @as_operations
-class Transform:
+class Transform(MovesBoxes):
     """A family of maps from target points to source points, steered by a few parameters.
 
     Subclass it for a family of your own: state `num_params` and `identity_params`, and write `map`. A
@@ -44,7 +46,11 @@ class Transform:
     Attributes:
         num_params: How many numbers steer one map; in a field of params, one point of it.
         identity_params: The `num_params` numbers of the identity, a tuple.
+        has_identity: Whether `identity_params` map every point to itself. A family that changes what the
+            axes mean, as polar coordinates do, has none and starts from these params all the same.
         param_names: A word for each of them, by which `Bounded` knows it; () where none has a name.
+        straight: Whether straight lines stay straight under every map. The corners of a box then say
+            where it goes; of bent maps it takes points along its edges.
         ndim: How many axes an image has: 2, or 3 for volumes.
         params_ndim: How many axes params have: 2, (batch, num_params). For a field of params it is
             `ndim` + 2, (batch, [d,] h, w, num_params).
@@ -68,6 +74,8 @@ class Transform:
     num_params: int
     identity_params: tuple[float, ...]
     param_names: tuple[str, ...] = ()
+    straight = False
+    has_identity = True
     ndim = 2
     params_ndim = 2
 
@@ -100,22 +108,59 @@ class Transform:
 
         All (batch, num_params); a batch of 1 goes with every map.
         """
-        raise _checks.missing(f"{type(self).__name__} does not define the composition of two maps.")
+        raise _checks.missing(
+            f"{type(self).__name__} does not define the composition of two maps; warp twice, or map "
+            "points by transform_points twice."
+        )
 
     @abc.abstractmethod
     def inverse(self, params: Tensor) -> Tensor:
         """The params of the inverse map. Both (batch, num_params)."""
-        raise _checks.missing(f"{type(self).__name__} does not define the inverse of a map.")
+        raise _checks.missing(
+            f"{type(self).__name__} does not define the inverse of a map; transform_points "
+            "goes from the target to the source."
+        )
+
+    def check_inverse(self) -> None:
+        """Raise, before any work, where the family does not define `inverse`."""
+        if getattr(type(self).inverse, "__isabstractmethod__", False):
+            self.inverse(None)  # raises
+
+    def inverted(
+        self, params: Tensor, source_size: Any, output_size: Any, align_corners: bool = False
+    ) -> tuple["Transform", Tensor]:
+        """The inverses of the maps from an output to the images, as (family, params).
+
+        Their source is the output, and their output the images. That is `inverse`, but for a family
+        whose params have ranges, which it may leave, or count the pixels of their source.
+        """
+        return self, self.inverse(params)
+
+    def tiles(self, count: int) -> Sequence[tuple[float, ...]]:
+        """The params of `count` maps that show the picture between them, in rows, as glimpses start.
+
+        Those of the identity for a family that cannot scale.
+        """
+        return [self.identity_params] * count
 
     # --- What all families have
 
-    def transform_points(self, params: Tensor, points: Tensor) -> Tensor:
+    def transform_points(
+        self,
+        params: Tensor,
+        points: Tensor,
+        source_size: tuple[int, ...] | None = None,
+        align_corners: bool = False,
+    ) -> Tensor:
         """Map target points to source points.
 
         Args:
             params: (batch, num_params); a batch of 1 maps all points.
             points: (batch, n, 2), normalised (x, y); cast to the dtype of `params`. A batch of 1 serves
                 every map.
+            source_size: (height, width) of the images. Families whose params count their pixels need it,
+                `Displacement` and `Velocity`; to others it is nothing.
+            align_corners: That of the layer that takes the params; for the same families.
 
         Returns:
             (batch, n, 2), in the dtype of `params`.
@@ -123,38 +168,62 @@ class Transform:
         batch, count, _ = grids.shape_of(points)
         shape = (batch, *[1] * (self.ndim - 1), count)
         axes = [tf.reshape(axis, shape) for axis in tf.split(points, self.ndim, axis=-1)]
-        mapped = self._stacked(params, axes)
+        mapped = _stacked(axes, self._places(params, axes, source_size, align_corners))
         return tf.reshape(mapped, (-1, count, self.ndim))
 
-    def grid(self, params: Tensor, output_size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    def grid(
+        self,
+        params: Tensor,
+        output_size: tuple[int, ...],
+        align_corners: bool = False,
+        source_size: tuple[int, ...] | None = None,
+    ) -> Tensor:
         """The sampling grid of `params`, for `keras_stn.ops.grid_sample`.
 
         Args:
             params: (batch, num_params), floating point.
             output_size: (height, width) of the target.
             align_corners: Whether -1 and 1 are the centres of the corner pixels (True) or their edges.
+            source_size: (height, width) of the images, for families that count their pixels.
 
         Returns:
             (batch, height, width, 2), normalised (x, y) of the source, in the dtype of `params` but at
             least float32.
         """
         params = tf.cast(params, grids.coordinate_dtype(params.dtype))
-        return self._stacked(params, grids.target_axes(output_size, align_corners, params.dtype))
+        axes = grids.target_axes(output_size, align_corners, params.dtype)
+        return _stacked(axes, self._places(params, axes, source_size, align_corners))
 
     def points(
         self,
         params: Tensor,
-        source_size: tuple[int, int],
-        output_size: tuple[int, int],
+        source_size: tuple[int, ...],
+        output_size: tuple[int, ...],
         align_corners: bool = False,
     ) -> Points:
         """The sampling grid in source pixels, which `keras_stn.Warp` reads images at."""
-        # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
-        # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added to axes.
-        zero = tf.minimum(tf.abs(params[:, :1]), 0)
-        zero = tf.reshape(zero, (-1, *[1] * self.ndim))
+        static = tuple(source_size), tuple(output_size), align_corners
+
+        def plain(params):
+            return self._pixels(params, *static, folded=False)
+
+        known = type(self) in FAMILIES.values()  # nobody knows whether users' code can be compiled
+        if grids.in_float16() or not known or not all(map(_is_static, (*source_size, *output_size))):
+            return plain(params)
+        shape = tf.TensorShape([params.shape[0], *output_size])
+        return Deferred(_made_of_params(self, *static), (params,), shape, plain)
+
+    def _pixels(self, params, source_size, output_size, align_corners, *, folded) -> Points:
+        """`points`; `folded` where nothing is lost if a compiler folds what is constant."""
         axes = grids.target_axes(output_size, align_corners, params.dtype)
-        axes = [axis + zero for axis in axes]
+        if not folded:
+            # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
+            # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added.
+            # By a comparison, for that of NaN is a zero as well.
+            first = params[(slice(None), *[slice(0, 1)] * (self.params_ndim - 1))]
+            zero = tf.where(tf.abs(first) < 0, first, tf.zeros_like(first))
+            zero = tf.reshape(zero, (-1, *[1] * self.ndim))
+            axes = [axis + zero for axis in axes]
         mapped = self._mapped(params, axes)
         return grids.moved_points(axes, mapped, source_size, output_size, align_corners)
 
@@ -187,8 +256,22 @@ class Transform:
             )
         return [tf.convert_to_tensor(axis) for axis in mapped]
 
-    def _stacked(self, params, axes):
-        """The mapped axes as points (batch, ..., ndim)."""
-        mapped = self._mapped(params, axes)
-        whole = functools.reduce(tf.add, map(tf.zeros_like, (*axes, *mapped)))
-        return tf.stack([axis + whole for axis in mapped], axis=-1)
+    def _places(self, params, axes, source_size, align_corners) -> Sequence[Tensor]:
+        """Where the points of `axes` go, normalised."""
+        return self._mapped(params, axes)
+
+
+def _stacked(axes: Sequence[Tensor], mapped: Sequence[Tensor]) -> Tensor:
+    """The mapped axes as points (batch, ..., ndim)."""
+    whole = functools.reduce(tf.add, map(tf.zeros_like, (*axes, *mapped)))
+    return tf.stack([axis + whole for axis in mapped], axis=-1)
+
+
+def _is_static(size: Any) -> bool:
+    return isinstance(size, int)
+
+
+@functools.lru_cache(maxsize=256)
+def _made_of_params(family: Transform, *static: Any) -> Callable:
+    """A function of params to axes: one object for equal families, which caches know again."""
+    return lambda params: family._pixels(params, *static, folded=True).axes

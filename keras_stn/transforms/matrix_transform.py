@@ -1,20 +1,24 @@
 """Families of affine maps, each given by a matrix."""
 
 import abc
+import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids, pixel_matrices
+from keras_stn.transforms import boxes as boxes_of
 from keras_stn.transforms.base import Transform
-from keras_stn.transforms.matrices import check_last_row, inverse_matrix, matrix, matrix_entries
+from keras_stn.transforms.matrices import check_last_row, inverse_matrix, product
 
 Tensor = Any
 
 
 class MatrixTransform(Transform):
     """A family of affine maps, each given by a 2x3 matrix theta: source = theta @ (x, y, 1).
+
+    With `ndim = 3` it is one of volumes, and theta is 3x4: source = theta @ (x, y, z, 1).
 
     A subclass states `num_params` and `identity_params` and writes `theta`. With `from_theta`, the way
     back, it also has `compose` and `inverse`: the family must be closed under them.
@@ -44,15 +48,20 @@ class MatrixTransform(Transform):
     """
 
     axis_aligned = False
+    straight = True
+
+    @property
+    def theta_shape(self) -> tuple[int, int]:
+        return self.ndim, self.ndim + 1
 
     @abc.abstractmethod
     def theta(self, params: Tensor) -> Tensor:
-        """The matrices (batch, 2, 3) of params (batch, num_params)."""
+        """The matrices (batch, 2, 3), or (batch, 3, 4), of params (batch, num_params)."""
         raise _checks.missing(f"{type(self).__name__} must define theta(params).")
 
     @abc.abstractmethod
     def from_theta(self, theta: Tensor) -> Tensor:
-        """The params (batch, num_params) of matrices (batch, 2, 3) that belong to the family."""
+        """The params (batch, num_params) of matrices, as `theta` makes them, of the family."""
         raise _checks.missing(
             f"{type(self).__name__} must define from_theta(theta) to have compose and inverse."
         )
@@ -65,20 +74,43 @@ class MatrixTransform(Transform):
         return grids.matrix_points(theta, *sizes, align_corners, self.axis_aligned)
 
     def compose(self, outer, inner):
-        a, b, c, d, e, f = matrix_entries(self._checked_theta(outer))
-        k, m, n, p, q, r = matrix_entries(self._checked_theta(inner))
-        x_row = a * k + b * p, a * m + b * q, a * n + b * r + c
-        y_row = d * k + e * p, d * m + e * q, d * n + e * r + f
-        return self.from_theta(matrix(*x_row, *y_row))
+        theta = product(self._checked_theta(outer), self._checked_theta(inner), self.ndim)
+        return self.from_theta(theta)
+
+    def check_inverse(self):
+        made_of_theta = type(self).inverse is MatrixTransform.inverse
+        if made_of_theta and getattr(type(self).from_theta, "__isabstractmethod__", False):
+            self.from_theta(None)  # raises
 
     def inverse(self, params):
-        return self.from_theta(inverse_matrix(self._checked_theta(params)))
+        return self.from_theta(inverse_matrix(self._checked_theta(params), self.ndim))
+
+    def tiles(self, count):
+        """As square a table of tiles as `count` allows, row by row, each of them as a map of the family.
+
+        Those of a volume are as deep as it is. Without `from_theta` all are the identity. A family whose
+        scale is one for all axes takes that of the width, which is the smallest.
+        """
+        rows = math.isqrt(count)
+        thetas = []
+        for row in range(rows):
+            columns = count // rows + (row < count % rows)
+            for column in range(columns):
+                x, y = (2 * column + 1) / columns - 1, (2 * row + 1) / rows - 1
+                ends = [(1 / columns, x), (1 / rows, y), (1.0, 0.0)][: self.ndim]
+                scales, places = zip(*ends, strict=True)
+                thetas.append(np.column_stack([np.diag(scales), places]))
+        try:
+            params = np.asarray(self.from_theta(np.array(thetas)))
+        except NotImplementedError:
+            return super().tiles(count)
+        return [tuple(map(float, tile)) for tile in params]
 
     def from_pixel_matrix(
         self,
         matrix: Tensor,
-        source_size: tuple[int, int],
-        output_size: tuple[int, int] | None = None,
+        source_size: tuple[int, ...],
+        output_size: tuple[int, ...] | None = None,
         align_corners: bool = False,
         target_to_source: bool = False,
     ) -> Tensor:
@@ -90,8 +122,9 @@ class MatrixTransform(Transform):
             Pixels (x, y) are counted from the centre of the first one, as OpenCV does.
 
         Args:
-            matrix: (2, 3) or (3, 3), or a batch of these, floating point. The params are in its dtype.
-            source_size: (height, width) of the images.
+            matrix: (2, 3) or (3, 3), of a volume (3, 4) or (4, 4), or a batch of these, floating point.
+                The params are in its dtype.
+            source_size: (height, width) of the images, or (depth, height, width) of volumes.
             output_size: (height, width) of the output; the size of the images by default.
             align_corners: That of the layer that takes the params.
             target_to_source: Whether the matrix maps the output to the images, which OpenCV calls
@@ -113,10 +146,10 @@ class MatrixTransform(Transform):
             [[-0.5, 0.0]]
         """
         check_last_row(matrix)
-        matrix = tf.reshape(matrix[..., :2, :], (-1, 2, 3))
+        matrix = tf.reshape(matrix[..., : self.ndim, :], (-1, self.ndim, self.ndim + 1))
         if not target_to_source:
-            matrix = inverse_matrix(matrix)
-        sizes = source_size, _size_or(source_size, output_size)
+            matrix = inverse_matrix(matrix, self.ndim)
+        sizes = source_size, source_size if output_size is None else output_size
         theta = pixel_matrices.theta_of_pixels(matrix, *sizes, align_corners)
         params = self.from_theta(theta)
         self._check_belongs(theta, params)
@@ -125,8 +158,8 @@ class MatrixTransform(Transform):
     def pixel_matrix(
         self,
         params: Tensor,
-        source_size: tuple[int, int],
-        output_size: tuple[int, int] | None = None,
+        source_size: tuple[int, ...],
+        output_size: tuple[int, ...] | None = None,
         align_corners: bool = False,
         target_to_source: bool = False,
     ) -> Tensor:
@@ -141,12 +174,96 @@ class MatrixTransform(Transform):
                 images to the output.
 
         Returns:
-            (batch, 2, 3), in the dtype of `params`.
+            (batch, 2, 3), or (batch, 3, 4), in the dtype of `params`.
         """
         theta = self._checked_theta(params)
-        sizes = source_size, _size_or(source_size, output_size)
+        sizes = source_size, source_size if output_size is None else output_size
         matrix = pixel_matrices.pixels_of_theta(theta, *sizes, align_corners)
-        return matrix if target_to_source else inverse_matrix(matrix)
+        return matrix if target_to_source else inverse_matrix(matrix, self.ndim)
+
+    def from_boxes(
+        self, boxes, bounding_box_format, source_size=None, output_size=None, align_corners=False
+    ):
+        """The params that show boxes of the source, each from edge to edge of the output.
+
+        For crops of what a detector finds. A family that scales both axes alike shows the box with what
+        is beside it, all of it: its window has the shape of the picture, around the middle of the box.
+        `Translation` moves the middle of the box to that of the output.
+
+        Args:
+            boxes: (batch, 4), or (batch, n, 4) for n crops of each image; whole numbers or floating
+                point.
+            bounding_box_format: One of Keras', as in `transform_boxes`.
+            source_size: (height, width) of the images. Formats with `"rel_"` need no sizes, but with
+                `align_corners=True`.
+            output_size: (height, width) of the output, which counts with `align_corners=True` alone; the
+                size of the images by default.
+            align_corners: That of the layer that takes the params.
+
+        Returns:
+            (batch, num_params), or (batch, n, num_params); float32 at least.
+
+        Raises:
+            ValueError: if the family holds no such map; this is seen outside of graphs only.
+
+        Example:
+            >>> import numpy as np, keras_stn
+            >>> box = np.array([[10, 0, 30, 15]])  # of a picture 30 pixels high and 40 wide
+            >>> keras_stn.transforms.Affine().from_boxes(box, "xyxy", (30, 40)).numpy().tolist()
+            [[0.5, 0.0, 0.0, 0.0, 0.5, -0.5]]
+        """
+        boxes_of.check(boxes, 4)
+        sizes = boxes_of.sizes(bounding_box_format, source_size, output_size, align_corners)
+        flat = boxes_of.flat(boxes)
+        edges = boxes_of.to_edges(flat, bounding_box_format, sizes[0])
+        theta = boxes_of.theta_of_edges(edges, *sizes, align_corners)
+        return boxes_of.in_lead_of(boxes, self._showing(theta))
+
+    def from_rotated_boxes(self, boxes, source_size, output_size=None, align_corners=False):
+        """The params that show rotated boxes of the source upright, from edge to edge of the output.
+
+        `Affine` does so exactly. `Similarity` shows the box with what is beside it, all of it, and needs
+        an `aspect_ratio` as in `from_pixel_matrix`.
+
+        Args:
+            boxes: (batch, 5), or (batch, n, 5) for n crops of each image, as in
+                `transform_rotated_boxes`.
+            source_size: (height, width) of the images.
+            output_size: (height, width) of the output, which counts with `align_corners=True` alone; the
+                size of the images by default.
+            align_corners: That of the layer that takes the params.
+
+        Returns:
+            (batch, num_params), or (batch, n, num_params); float32 at least.
+
+        Raises:
+            ValueError: if the family holds no such map; this is seen outside of graphs only.
+
+        Example:
+            >>> import numpy as np, keras_stn
+            >>> box = np.array([[20, 15, 10, 5, np.pi / 2]])
+            >>> theta = keras_stn.transforms.Affine().from_rotated_boxes(box, (30, 40))
+            >>> theta.numpy().round(4).tolist()
+            [[0.0, -0.125, 0.0, 0.3333, 0.0, 0.0]]
+        """
+        boxes_of.check(boxes, 5)
+        flat, sizes = boxes_of.flat(boxes), (source_size, output_size or source_size)
+        theta = boxes_of.theta_of_rotated(flat, *sizes, align_corners)
+        return boxes_of.in_lead_of(boxes, self._showing(theta))
+
+    def covering(self, theta: Tensor) -> Tensor:
+        """The matrices of the family's maps that show all that `theta` shows, and least beside it.
+
+        For families that do not hold every crop; by default these are the very matrices.
+        """
+        return theta
+
+    def _showing(self, theta):
+        """The params of the maps that show what `theta` shows, and perhaps more."""
+        params = self.from_theta(self.covering(theta))
+        if tf.executing_eagerly():
+            boxes_of.check_shows(repr(self), np.asarray(theta), np.asarray(self.theta(params)))
+        return params
 
     def _check_belongs(self, theta, params):
         if not tf.executing_eagerly():
@@ -155,18 +272,14 @@ class MatrixTransform(Transform):
         # Sines and roundings are off by a few eps.
         tolerance = 100 * np.finfo(theta.dtype).eps * np.maximum(np.max(np.abs(theta), initial=0), 1)
         if np.any(np.abs(theta - nearest) > tolerance):
-            arguments = "".join(f" with {name}={value}" for name, value in self.get_config().items())
             raise _checks.error(
-                f"matrix must be a map of {type(self).__name__}{arguments}; "
-                "keras_stn.transforms.Affine takes any. "
+                f"matrix must be a map of {self}; keras_stn.transforms.Affine takes any. "
                 f"Received: theta={theta.tolist()}, which is no {nearest.tolist()}."
             )
 
     def _checked_theta(self, params):
         theta = tf.convert_to_tensor(self.theta(params))
-        _checks.shape(f"{type(self).__name__}.theta(params)", theta, (None, 2, 3), "(batch, 2, 3)")
+        rows, columns = self.ndim, self.ndim + 1
+        names = f"(batch, {rows}, {columns})"
+        _checks.shape(f"{type(self).__name__}.theta(params)", theta, (None, rows, columns), names)
         return theta
-
-
-def _size_or(default: tuple[int, int], output_size: Any) -> tuple[int, int]:
-    return default if output_size is None else _checks.size("output_size", output_size)

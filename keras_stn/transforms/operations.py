@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, grids
+from keras_stn.points import repeated
+from keras_stn.transforms import boxes
 
 Tensor = Any
 
@@ -22,25 +24,54 @@ TENSORS = {
     "grid": ("params",),
     "pixel_matrix": ("params",),
     "from_pixel_matrix": ("matrix",),
+    "constrain": ("params",),
+    "unconstrain": ("inner_params",),
+    "transform_boxes": ("params", "boxes"),
+    "transform_rotated_boxes": ("params", "boxes"),
+    "from_boxes": ("boxes",),
+    "from_rotated_boxes": ("boxes",),
+    "from_points": ("source", "target"),
 }
 
 # The shapes of those that go with others.
-_EXPECTED = {"points": "(batch of params, n, 2)", "inner": "(batch of outer, num_params)"}
+_EXPECTED = {
+    "points": "(batch of params, n, 2)",
+    "boxes": "(batch of params, n, 4 or 5)",
+    "inner": "(batch of outer, num_params)",
+    "target": "(batch of source, 4, 2)",
+}
+
+# What may be whole numbers.
+_REAL = {"points", "boxes", "target"}
 
 
-def output_size(value: Any) -> tuple[Any, Any]:
-    """`value` if it is (height, width): integers, or scalar tensors inside of graphs."""
-    if isinstance(value, (list, tuple)) and len(value) == 2 and any(map(tf.is_tensor, value)):
-        return value[0], value[1]
-    return _checks.size("output_size", value)
+def _size(family: Any, name: str, value: Any) -> tuple[Any, ...]:
+    """`value` if it is ([depth,] height, width): integers, or scalar tensors inside of graphs."""
+    sizes = isinstance(value, (list, tuple)) and len(value) == family.ndim
+    if sizes and any(map(tf.is_tensor, value)):
+        return tuple(value)
+    return _checks.size(name, value, family.ndim)
+
+
+def _boolean(family: Any, name: str, value: Any) -> bool:
+    return _checks.boolean(name, value)
+
+
+def _box_format(family: Any, name: str, value: Any) -> str:
+    return boxes.checked_format(value)
+
+
+def _as_it_is(family: Any, name: str, value: Any) -> Any:
+    return value
 
 
 # How the other arguments are checked, by name; those that only a user's method has are not.
 _CHECKS: dict[str, Callable] = {
-    "output_size": output_size,
-    "source_size": functools.partial(_checks.size, "source_size"),
-    "align_corners": functools.partial(_checks.boolean, "align_corners"),
-    "target_to_source": functools.partial(_checks.boolean, "target_to_source"),
+    "output_size": _size,
+    "source_size": _size,
+    "align_corners": _boolean,
+    "target_to_source": _boolean,
+    "bounding_box_format": _box_format,
 }
 
 
@@ -52,7 +83,10 @@ def as_operations(cls: type) -> type:
     """
     for name in TENSORS:
         method = vars(cls).get(name)
-        if inspect.isfunction(method) and not getattr(method, "__isabstractmethod__", False):
+        if isinstance(method, classmethod):
+            operation = _operation(method.__func__, inspect.signature(method.__func__))
+            setattr(cls, name, classmethod(operation))
+        elif inspect.isfunction(method) and not getattr(method, "__isabstractmethod__", False):
             setattr(cls, name, _operation(method, _signature(cls, name)))
     return cls
 
@@ -79,18 +113,15 @@ def _operation(method: Callable, signature: inspect.Signature) -> Callable:
         _, *given = bound.arguments.items()
         tensors = _tensors(self, names, [value for _, value in given[: len(names)]])
         others = {
-            key: value if value is defaults[key] else _CHECKS.get(key, _as_it_is)(value)
+            key: value if value is defaults[key] else _CHECKS.get(key, _as_it_is)(self, key, value)
             for key, value in given[len(names) :]
         }
         if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
-            return TransformMethod(self, name, others).symbolic_call(*tensors)
+            family = self() if isinstance(self, type) else self
+            return TransformMethod(family, name, others).symbolic_call(*tensors)
         return method(self, *tensors, **others)
 
     return checked
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 def _tensors(family: Any, names: tuple[str, ...], values: list[Any]) -> list[Tensor]:
@@ -102,42 +133,46 @@ def _tensors(family: Any, names: tuple[str, ...], values: list[Any]) -> list[Ten
     _checks.batch(names[1], second, _EXPECTED[names[1]], names[0], first)
     if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
         return tensors
-    if tf.as_dtype(second.dtype) != tf.as_dtype(first.dtype):
-        second = tf.cast(second, first.dtype)
+    # Half precision has no pixel of 400.5.
+    dtype = grids.coordinate_dtype(first.dtype) if names[1] == "boxes" else first.dtype
+    first, second = tf.cast(first, dtype), tf.cast(second, dtype)
     if names[1] != "points":  # which are many, and whose batch of 1 every family takes
         second = _repeated(second, like=first)
     return [_repeated(first, like=second), second]
 
 
-def _repeated(params: Tensor, like: Tensor) -> Tensor:
-    """`params` with one row for each of the batch of `like`, where they are one row for all."""
-    if params.shape[0] != 1 or like.shape[0] == 1:
-        return params
-    return tf.tile(params, (tf.shape(like)[0], 1))
+def _repeated(tensor: Tensor, like: Tensor) -> Tensor:
+    """`tensor` with one row for each of the batch of `like`, where it has one row for all."""
+    if tensor.shape[0] != 1 or like.shape[0] == 1:
+        return tensor
+    return repeated(tensor, tf.shape(like)[0])
 
 
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
     tensor = _checks.tensor(name, value)
-    if name == "points":
-        _checks.shape(name, tensor, (None, None, family.ndim), f"(batch, n, {family.ndim})")
-        _checks.real(name, tensor.dtype)
-        return tensor
-    if name == "theta":
-        _checks.shape(name, tensor, (None, 2, 3), "(batch, 2, 3)")
+    if name in ("points", "target"):
+        count, n = (None, "n") if name == "points" else (4, "4")
+        _checks.shape(name, tensor, (None, count, family.ndim), f"(batch, {n}, {family.ndim})")
+    elif name == "boxes":
+        boxes.check(tensor)
+    elif name == "theta":
+        rows, columns = family.theta_shape
+        _checks.shape(name, tensor, (None, rows, columns), f"(batch, {rows}, {columns})")
+    elif name == "source":
+        _checks.shape(name, tensor, (None, 4, 2), "(batch, 4, 2)")
     elif name == "matrix":
-        _checks.pixel_matrix(name, tensor)
+        _checks.pixel_matrix(name, tensor, family.ndim)
     else:
-        shape, names = params_shape(family)
-        _checks.shape(name, tensor, shape, names)
-    _checks.floating(name, tensor.dtype)
+        sizes, names = params_of_one(family.transform if name == "inner_params" else family)
+        _checks.shape(name, tensor, (None, *sizes), f"(batch, {names})")
+    (_checks.real if name in _REAL else _checks.floating)(name, tensor.dtype)
     return tensor
 
 
-def params_shape(family: Any) -> tuple[tuple[int | None, ...], str]:
-    """The static shape of the params of a family, and its axes in words."""
-    between = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
-    words = f"({', '.join(('batch', *between))}, {family.num_params})"
-    return (*[None] * (1 + len(between)), family.num_params), words
+def params_of_one(family: Any) -> tuple[tuple[int | None, ...], str]:
+    """The sizes of the params of one map, and their axes in words."""
+    field = ("d", "h", "w")[-family.ndim :] if family.params_ndim > 2 else ()
+    return (*[None] * len(field), family.num_params), ", ".join((*field, str(family.num_params)))
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")

@@ -1,25 +1,29 @@
-"""Rotation about the centre: one parameter."""
+"""Rotation about the centre."""
 
 import tensorflow as tf
 
 from keras_stn.transforms.base import register
-from keras_stn.transforms.matrices import matrix_entries
-from keras_stn.transforms.turns import ScaledAxes
+from keras_stn.transforms.turning import Turning
 
 
 @register
-class Rotation(ScaledAxes):
+class Rotation(Turning):
     """Turn about the centre, 1 param (angle,): theta = [[cos, -sin / a, 0], [a sin, cos, 0]].
 
-    a is `aspect_ratio`.
+    a is `aspect_ratio`. Of a volume there are 3, (angle_x, angle_y, angle_z): the rotation vector. It
+    points along the axis, and its length is the angle: theta = [exp([vector]x) | 0], Rodrigues' formula.
+    With (0, 0, angle) each slice is turned as a picture is.
 
     Convention:
         Radians, target to source, y downwards: an angle above zero reads the picture along axes turned
-        clockwise, so the picture turns counter-clockwise.
+        clockwise, so the picture turns counter-clockwise. `compose`, `inverse` and `from_theta` return
+        an angle in (-pi, pi], or a rotation vector not longer than pi.
 
     Args:
         aspect_ratio: width / height of the picture, above 0. The turn is then rigid in pixels. The
-            default, 1, is a turn in normalised coordinates: rigid on square pictures only.
+            default, 1, is a turn in normalised coordinates: rigid on square pictures only. Of a volume a
+            pair, (width / height, depth / height); 1 stands for (1, 1).
+        ndim: 2, or 3 for volumes.
 
     Example:
         >>> import numpy as np, keras_stn
@@ -28,14 +32,13 @@ class Rotation(ScaledAxes):
         [[[0.0, -1.0, 0.0], [1.0, 0.0, 0.0]]]
     """
 
-    num_params = 1
-    identity_params = (0.0,)
+    def __init__(self, aspect_ratio: float | tuple[float, float] = 1.0, ndim: int = 2):
+        super().__init__(aspect_ratio, ndim, self.angles(ndim))
 
     def theta(self, params):
-        angle = tf.convert_to_tensor(params)
-        zero = tf.zeros_like(angle)
-        return self.turn(angle, 1.0, zero, zero)
+        zero = tf.zeros_like(params[:, :1])
+        return self.turned(params, 1.0, [zero] * self.ndim)
 
     def from_theta(self, theta):
-        cos, _, _, sin, _, _ = matrix_entries(theta)
-        return tf.atan2(sin * (1 / self.aspect_ratio), cos)
+        _, angles, _ = self.undone(theta)
+        return angles

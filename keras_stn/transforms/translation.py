@@ -1,19 +1,22 @@
-"""Translation: two parameters."""
+"""Translation: a shift along each axis."""
 
 import tensorflow as tf
 
 from keras_stn.transforms.base import register
-from keras_stn.transforms.matrices import matrix
-from keras_stn.transforms.matrix_transform import MatrixTransform
+from keras_stn.transforms.matrices import diagonal_matrix
+from keras_stn.transforms.of_any_rank import OfAnyRank, axis_names
 
 
 @register
-class Translation(MatrixTransform):
-    """Shift, 2 params (x, y): theta = [[1, 0, x], [0, 1, y]].
+class Translation(OfAnyRank):
+    """Shift, 2 params (x, y): theta = [[1, 0, x], [0, 1, y]]. Of a volume 3, (x, y, z).
 
     Convention:
         Normalised units, target to source: x = 1 reads half a picture further right, so the picture
         moves left by half its width.
+
+    Args:
+        ndim: 2, or 3 for volumes.
 
     Example:
         >>> import numpy as np, keras_stn
@@ -22,13 +25,13 @@ class Translation(MatrixTransform):
     """
 
     axis_aligned = True
-    num_params = 2
-    identity_params = (0.0, 0.0)
+
+    def __init__(self, ndim: int = 2):
+        super().__init__(ndim, dict.fromkeys(axis_names(ndim), 0.0))
 
     def theta(self, params):
-        x, y = tf.split(params, 2, axis=1)
-        one, zero = tf.ones_like(x), tf.zeros_like(x)
-        return matrix(one, zero, x, zero, one, y)
+        offsets = tf.split(params, self.ndim, axis=1)
+        return diagonal_matrix(tf.ones_like(offsets[0]), offsets)
 
     def from_theta(self, theta):
-        return tf.squeeze(theta[:, :, 2:], -1)
+        return tf.squeeze(theta[:, :, self.ndim :], -1)

@@ -4,6 +4,8 @@ A property is a file beside this one; it runs over the whole table, or over `SOM
 `test_public_surface.py` fails for a public name that no case covers.
 """
 
+import functools
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import users_kernel
+from families import has
 from users_family import Bulge
 
 import keras_stn
@@ -128,6 +131,18 @@ def functional() -> keras.Model:
     return keras.Model(images, keras.layers.concatenate([left, right]))
 
 
+def maps(dtype=None) -> keras.Model:
+    """A user's network for fields: feature maps."""
+    convolution = keras.layers.Conv2D(
+        3, 3, strides=2, activation="tanh", padding="same", data_format="channels_last", dtype=dtype
+    )
+    return keras.Sequential([convolution])
+
+
+def network_for(family):
+    return maps if transforms.get(family).params_ndim > 2 else sequential
+
+
 def small_strided_conv() -> keras.Model:
     return localization.strided_conv(widths=(4, 6), reduced=3, units=5)
 
@@ -142,6 +157,7 @@ def _uniform(*shape, around=0.0, within=1.0):
 
 
 IMAGES = _uniform(2, 7, 5, 3)
+VIDEOS = _uniform(2, 3, 7, 5, 3)
 CHANNELS_FIRST = np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))
 LABELS = _random.integers(0, 9, (2, 7, 5, 1)).astype("int32")
 GRID = _uniform(2, 4, 6, 2, within=1.4)  # some of it outside the images
@@ -149,9 +165,11 @@ VALUES = _uniform(2, 4, 6, 3)  # for the points of GRID
 THETA = _uniform(2, 2, 3, around=np.eye(2, 3), within=0.3)
 
 
-def params(transform) -> np.ndarray:
+def params(transform, *many) -> np.ndarray:
+    """Of two maps, or two times many; fields are of [2 x] 4 x 3 points."""
     family = transforms.get(transform)
-    return _uniform(2, family.num_params, around=np.array(family.identity_params), within=0.3)
+    shape = 2, *many, *(2, 4, 3)[5 - family.params_ndim :], family.num_params
+    return _uniform(*shape, around=np.array(family.identity_params), within=0.3)
 
 
 # --- The table -------------------------------------------------------------------------------------
@@ -159,6 +177,12 @@ def params(transform) -> np.ndarray:
 FAMILIES = {
     **{name: (f"transforms.{family.__name__}", family) for name, family in transforms.FAMILIES.items()},
     "rotation-of-oblongs": ("transforms.Rotation", lambda: transforms.Rotation(aspect_ratio=5 / 7)),
+    "bounded": (  # ranges that hold the inverses as well
+        "transforms.Bounded",
+        lambda: transforms.Bounded(
+            "similarity", fixed={"angle": 0.0}, scale_range=(0.4, 2.5), max_translation=(1.5, 2.0)
+        ),
+    ),
     "users-points": ("transforms.Transform", lambda: Bulge(power=3)),
     "users-matrix": ("transforms.MatrixTransform", Scroll),
 }
@@ -172,7 +196,8 @@ def _transformer(id, *, covers=(), inputs=(IMAGES,), any_size=True, users_code=F
     """`arguments` are the layer's; a `localization` that is a function makes a fresh network."""
 
     def make():
-        network = arguments.get("localization", sequential)
+        default = network_for(arguments.get("transform", "affine"))
+        network = arguments.get("localization", default)
         network = network() if callable(network) else network
         return SpatialTransformer(**{**arguments, "localization": network})
 
@@ -198,6 +223,8 @@ SPATIAL_TRANSFORMERS = [
     ),
     _transformer("output_size", output_size=(4, 9)),
     _transformer("antialias", output_size=(3, 2), antialias=True),
+    _transformer("glimpses", glimpses=3, output_size=(4, 9)),
+    _transformer("video", inputs=(VIDEOS,), any_size=False),
     _transformer("nearest-wrap", interpolation="nearest", fill_mode="wrap"),
     _transformer("bilinear-reflect", fill_mode="reflect", align_corners=True),
     _transformer("bicubic-mirror", interpolation="bicubic", fill_mode="mirror"),
@@ -256,11 +283,25 @@ WARPS = [
         (IMAGES, params("attention")),
     ),
     Case(
+        "Warp-inverse-output_size",
+        ("Warp",),
+        lambda: Warp("similarity", (3, 8), inverse=True),
+        (IMAGES, params("similarity")),
+    ),
+    Case(
         "Warp-output_size-align_corners",
         ("Warp",),
         lambda: Warp("similarity", (3, 8), align_corners=True),
         (IMAGES, params("similarity")),
     ),
+    Case(
+        "Warp-many-maps",
+        ("Warp",),
+        lambda: Warp("similarity", fill_mode="mirror"),
+        (IMAGES, params("similarity", 4)),
+    ),
+    Case("Warp-video", ("Warp",), lambda: Warp("attention"), (VIDEOS, params("attention"))),
+    Case("Warp-video-frames", ("Warp",), lambda: Warp(), (VIDEOS, params("affine", 3))),
     Case(
         "Warp-channels_first",
         ("Warp",),
@@ -273,6 +314,9 @@ WARPS = [
 _LOCALIZATION = ("Localization", "localization.Localization")
 
 LOCALIZATIONS = [
+    Case(
+        "Localization-glimpses", _LOCALIZATION, lambda: Localization(sequential(), glimpses=2), (IMAGES,)
+    ),
     Case("Localization-default", _LOCALIZATION, Localization, (IMAGES,)),
     *(
         Case(
@@ -325,6 +369,7 @@ NETWORKS = [
     Case("resized_conv", ("localization.resized_conv",), localization.resized_conv, (IMAGES,)),
     Case("conv", ("localization.conv",), localization.conv, (IMAGES,), any_size=False),
     Case("dense", ("localization.dense",), localization.dense, (IMAGES,), any_size=False),
+    Case("field_conv", ("localization.field_conv",), localization.field_conv, (IMAGES,)),
     Case(
         "strided_conv",
         ("localization.strided_conv",),
@@ -389,6 +434,16 @@ FUNCTIONS = [
         (VALUES, GRID),
     ),
     Case(
+        "grid_splat-volume",
+        ("ops.grid_splat",),
+        lambda: (
+            lambda values, grid: ops.grid_splat(
+                values, grid, (3, 5, 4), fill_mode=("wrap", "constant", "nearest")
+            )
+        ),
+        (_uniform(2, 4, 3, 2, 3), _uniform(2, 4, 3, 2, 3, within=1.4)),
+    ),
+    Case(
         "grid_splat-bicubic-pair-of-fill-modes",
         ("ops.grid_splat",),
         lambda: (
@@ -399,6 +454,14 @@ FUNCTIONS = [
         (VALUES, GRID),
     ),
     _warp("affine"),
+    _warp("many-maps", inputs=(IMAGES, params("affine", 4))),
+    _warp("video", inputs=(VIDEOS, params("affine", 3))),
+    Case(
+        "grid_sample-many-grids",
+        ("ops.grid_sample",),
+        _grid_sample(),
+        (IMAGES, np.stack([GRID, -GRID], 1)),
+    ),
     _warp("users-family", transform=Bulge(power=3), users_code=True),
     _warp("users-kernel", interpolation=users_kernel.NAME, fill_mode="reflect", users_code=True),
     _warp("bicubic-mirror", transform="similarity", interpolation="bicubic", fill_mode="mirror"),
@@ -410,6 +473,18 @@ FUNCTIONS = [
         any_size=False,
         transform="attention",
         data_format="channels_first",
+    ),
+    _warp("inverse", transform="similarity", inverse=True),
+    *(
+        Case(
+            f"valid_mask-{rule}",
+            ("ops.valid_mask",),
+            lambda rule=rule: (
+                lambda images, params: ops.valid_mask(images, params, "similarity", (4, 9), rule=rule)
+            ),
+            (IMAGES, params("similarity")),
+        )
+        for rule in ("center", "taps")
     ),
     Case(
         "affine_grid",
@@ -435,23 +510,154 @@ def _methods(name, public, make):
 
     family = keras_stn.transforms.get(make())
     one, two = params(family), params(family)
-    points = _uniform(2, 11, 2)
-    yield case("grid", lambda p: family.grid(p, (4, 9), align_corners=True), one)
-    yield case("transform_points", family.transform_points, one, points)
-    if isinstance(family, transforms.MatrixTransform):
-        theta, matrix = (
-            np.array(method(one))
-            for method in (family.theta, lambda p: family.pixel_matrix(p, (7, 5), (4, 9)))
-        )
+    points = _uniform(2, 11, family.ndim)
+    source, target = (3, 7, 5)[-family.ndim :], (2, 4, 9)[-family.ndim :]
+    yield case("grid", lambda p: family.grid(p, target, True, source), one)
+    yield case("transform_points", lambda p, x: family.transform_points(p, x, source), one, points)
+    if has(family, "theta"):
         yield case("theta", family.theta, one)
-        yield case("from_theta", family.from_theta, theta)
+    if has(family, "from_theta"):
+        yield case("from_theta", family.from_theta, np.array(family.theta(one)))
+    if family.ndim == 2:
+        yield from _methods_of_boxes(case, family, one)
+    if isinstance(family, transforms.Bounded):
+        yield case("constrain", family.constrain, one)
+        yield case("unconstrain", family.unconstrain, np.array(family.constrain(one)))
+    if has(family, "compose"):
         yield case("compose", family.compose, one, two)
+    if has(family, "inverse"):
         yield case("inverse", family.inverse, one)
-        yield case("pixel_matrix", lambda p: family.pixel_matrix(p, (7, 5), (4, 9)), one)
-        yield case("from_pixel_matrix", lambda m: family.from_pixel_matrix(m, (7, 5), (4, 9)), matrix)
+    if has(family, "pixel_matrix"):
+        matrix = np.array(family.pixel_matrix(one, source, target))
+        yield case("pixel_matrix", lambda p: family.pixel_matrix(p, source, target), one)
+        if has(family, "from_theta"):
+            yield case(
+                "from_pixel_matrix", lambda m: family.from_pixel_matrix(m, source, target), matrix
+            )
+    if has(family, "from_points"):
+        corners = np.array([[[-1, -1], [1, -1], [1, 1], [-1, 1]]] * 2, "float32")
+        nearby = corners + _uniform(2, 4, 2, within=0.3)
+        yield case("from_points", family.from_points, nearby, corners)
+
+
+def _methods_of_boxes(case, family, one):
+    sizes = (7, 5), (4, 9)
+    boxes, rotated = _uniform(2, 3, 4, around=2, within=2), _uniform(2, 3, 5, around=2, within=2)
+    yield case("transform_boxes", lambda p, b: family.transform_boxes(p, b, "xywh", *sizes), one, boxes)
+    yield case(
+        "transform_rotated_boxes",
+        lambda p, b: family.transform_rotated_boxes(p, b, *sizes),
+        one,
+        rotated,
+    )
+    if isinstance(family, transforms.Affine | transforms.Attention | transforms.Similarity):
+        yield case("from_boxes", lambda b: family.from_boxes(b, "xywh", *sizes), boxes)
+    if isinstance(family, transforms.Affine):
+        yield case("from_rotated_boxes", lambda b: family.from_rotated_boxes(b, *sizes), rotated)
 
 
 METHODS = [case for name, family in FAMILIES.items() for case in _methods(name, *family)]
+
+# --- Volumes -----------------------------------------------------------------------------------------
+
+VOLUMES = _uniform(2, 3, 7, 5, 2)
+GRID_OF_VOLUMES = _uniform(2, 2, 4, 6, 3, within=1.4)
+
+OF_VOLUMES = {
+    f"{name}-of-volumes": (f"transforms.{family.__name__}", functools.partial(family, ndim=3))
+    for name, family in transforms.FAMILIES.items()
+    if "ndim" in inspect.signature(family).parameters
+}
+
+
+def volume_network() -> keras.Model:
+    """A user's network for volumes of any size."""
+    return keras.Sequential(
+        [
+            keras.layers.Conv3D(3, 3, padding="same", activation="tanh", data_format="channels_last"),
+            keras.layers.GlobalMaxPooling3D(data_format="channels_last"),
+        ]
+    )
+
+
+WARPS += [
+    *(
+        Case(f"Warp-{name}", ("Warp", public), lambda make=make: Warp(make()), (VOLUMES, params(make())))
+        for name, (public, make) in OF_VOLUMES.items()
+    ),
+    Case(
+        "Warp-volumes-channels_first",
+        ("Warp",),
+        lambda: Warp(transforms.Affine(ndim=3), (2, 4, 6), data_format="channels_first"),
+        (np.ascontiguousarray(np.moveaxis(VOLUMES, -1, 1)), params(transforms.Affine(ndim=3))),
+        any_size=False,
+    ),
+]
+
+SPATIAL_TRANSFORMERS += [
+    _transformer(
+        "volumes",
+        inputs=(VOLUMES,),
+        localization=volume_network,
+        transform=transforms.Similarity(ndim=3),
+        output_size=(2, 8, 6),
+        fill_mode="mirror",
+    ),
+    _transformer(
+        "volumes-default",
+        inputs=(VOLUMES,),
+        any_size=False,
+        localization=None,
+        transform=transforms.Affine(ndim=3),
+    ),
+]
+
+LOCALIZATIONS.append(
+    Case(
+        "Localization-volume_conv",
+        _LOCALIZATION,
+        lambda: Localization("volume_conv", transforms.Rotation(ndim=3)),
+        (VOLUMES,),
+        any_size=False,
+    )
+)
+NETWORKS.append(Case("volume_conv", ("localization.volume_conv",), localization.volume_conv, (VOLUMES,)))
+
+FUNCTIONS += [
+    Case(
+        "grid_sample-volumes-nearest-wrap",
+        ("ops.grid_sample",),
+        _grid_sample(interpolation="nearest", fill_mode="wrap"),
+        (VOLUMES, GRID_OF_VOLUMES),
+    ),
+    Case(
+        "grid_sample-volumes-bilinear-constant",
+        ("ops.grid_sample",),
+        _grid_sample(fill_value=[0.5, -1.0], align_corners=True),
+        (VOLUMES, GRID_OF_VOLUMES),
+    ),
+    Case(
+        "grid_sample-volumes-labels",
+        ("ops.grid_sample",),
+        _grid_sample(interpolation="nearest"),
+        (_random.integers(0, 9, (2, 3, 7, 5, 1)).astype("int32"), GRID_OF_VOLUMES),
+    ),
+    _warp(
+        "volumes",
+        inputs=(VOLUMES, params(transforms.Affine(ndim=3))),
+        transform=transforms.Affine(ndim=3),
+        interpolation="bicubic",
+        fill_mode="reflect",
+    ),
+    Case(
+        "affine_grid-volumes",
+        ("ops.affine_grid",),
+        lambda: lambda theta: ops.affine_grid(theta, (2, 4, 9)),
+        (_uniform(2, 3, 4, around=np.eye(3, 4), within=0.3),),
+    ),
+]
+
+METHODS += [case for name, family in OF_VOLUMES.items() for case in _methods(name, *family)]
 
 LAYERS = SPATIAL_TRANSFORMERS + WARPS + LOCALIZATIONS + NETWORKS
 ALL = MODELS = LAYERS + FUNCTIONS + METHODS  # all of it can stand in a Keras model
@@ -474,7 +680,11 @@ _SOME = {
     "warp-users-family",
     "Warp-users-kernel-constant",
     "affine_grid",
+    "SpatialTransformer-volumes",
+    "Warp-affine-of-volumes",
+    "grid_sample-volumes-bilinear-constant",
     "similarity.inverse",
+    "rotation-of-volumes.inverse",
     "users-points.transform_points",
 }
 SOME = [case for case in MODELS if case.id in _SOME]

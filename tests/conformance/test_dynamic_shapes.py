@@ -127,7 +127,8 @@ def test_image_of_one_pixel_across_shows_only_its_pixels_and_the_fill(case):
     warp = Warp.from_config({**case.make().get_config(), "fill_value": 0.5})
     function = traced(warp, case.inputs, batch_and_size)
     for size in [(1, 1), (1, 5), (7, 1)]:
-        images = tf.fill((2, *size, 3), 0.5)
+        lead = case.inputs[0].shape[:-3]  # the batch, and the frames of videos
+        images = tf.fill((*lead, *size, 3), 0.5)
         # The weights of the taps add up to 1 within the roundings of float32.
         np.testing.assert_allclose(function(images, tf.constant(case.inputs[1])), 0.5, rtol=0, atol=1e-6)
 

@@ -106,6 +106,20 @@ PARAMS = {
     "rotation": [[0.37], [-1.21]],
     "similarity": [[1.13, 0.37, 0.31, -0.17], [0.57, -1.21, -0.61, 0.93]],
     "affine": THETA.reshape(2, 6).tolist(),
+    **{
+        name: np.random.default_rng(8).uniform(-0.9, 0.9, (2, 3, 2, 2)).tolist()
+        for name in ("displacement", "velocity")
+    },
+    "diffeomorphic_affine": (THETA - np.eye(2, 3)).reshape(2, 6).tolist(),
+    "thin_plate_spline": np.random.default_rng(7).uniform(-0.3, 0.3, (2, 32)).tolist(),
+    # Its first map has the left of the image behind the camera, from w = -0.2 on.
+    "projective": [
+        [0.93, 0.11, 0.17, -0.13, 1.07, -0.09, 1.77, 0.07],
+        [0.57, 0.31, -0.61, -0.41, 1.21, 0.13, -0.23, 0.31],
+    ],
+    "lens_distortion": [[-0.31, 0.17, 0.07, -0.05, 0.03], [0.23, -0.11, -0.03, 0.07, 0.05]],
+    "polar": [[0.31, -0.17], [-0.61, 0.93]],
+    "log_polar": [[0.31, -0.17], [-0.61, 0.93]],
 }
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from cases import GRID, IMAGES, LAYERS, MODELS, SOME, THETA, call, one_or_list, sequential
 
-from keras_stn import Localization, SpatialTransformer, Warp, localization, ops
+from keras_stn import Localization, SpatialTransformer, Warp, localization, ops, transforms
 
 
 def symbols(case):
@@ -132,13 +132,28 @@ def test_two_transformers_stand_in_one_model_without_names():
     assert len({weight.path for weight in model.weights}) == len(model.weights)
 
 
-NETWORK_WEIGHTS = {"resized_conv": 8, "conv": 6, "dense": 6, "strided_conv": 4 * 6 + 2 + 6}
+NETWORK_WEIGHTS = {
+    "resized_conv": 8,
+    "conv": 6,
+    "dense": 6,
+    "strided_conv": 4 * 6 + 2 + 6,
+    "field_conv": 8,
+    "volume_conv": 8,
+}
+
+
+def shape_for(network):
+    """Of images that a network of that name takes."""
+    return (2, 9, 33, 34, 3) if network == "volume_conv" else (2, 33, 34, 3)
 
 
 @pytest.mark.parametrize("name", localization.BUILDERS)
 def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
-    layer = SpatialTransformer(name, "similarity", name="stn")
-    layer.build((None, 32, 33, 3))
+    _, *shape = shape_for(name)
+    family = transforms.Similarity(ndim=len(shape) - 1)
+    family = transforms.Displacement() if name == "field_conv" else family
+    layer = SpatialTransformer(name, family, name="stn")
+    layer.build((None, *shape))
     *network, kernel, bias = layer.weights
     assert len(network) == NETWORK_WEIGHTS[name]
     assert network == layer.localization.network.weights
@@ -147,7 +162,7 @@ def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
         "stn/stn_localization/params/bias",
     )
     features = layer.localization.network.output_shape[-1]
-    assert (kernel.shape, bias.shape) == ((features, 4), (4,))
+    assert (kernel.shape, bias.shape) == ((features, family.num_params), (family.num_params,))
     assert all(weight.path.startswith("stn/stn_localization/") for weight in layer.weights)
 
 
@@ -194,7 +209,7 @@ def test_common_layer_arguments_are_kept(make):
 @pytest.mark.parametrize("name", localization.BUILDERS)
 def test_global_data_format_changes_no_network(name):
     """A network sees channels_last images, whatever Keras' setting was when it was made."""
-    images = np.random.default_rng(0).normal(size=(2, 33, 34, 3)).astype("float32")
+    images = np.random.default_rng(0).normal(size=shape_for(name)).astype("float32")
     network = localization.BUILDERS[name]()
     network.build(images.shape)
     keras.config.set_image_data_format("channels_first")

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from cases import FAMILIES, IMAGES, Bulge, Scroll, params
+from families import has
 
 import keras_stn
 from keras_stn import Warp, ops, transforms
 
+SIZE = IMAGES.shape[1:3]
 CORNERS = np.array([[[-1, -1], [1, -1], [1, 1], [-1, 1]]] * 2, "float32")
 families = pytest.mark.parametrize("name", FAMILIES)
 
@@ -16,16 +18,21 @@ families = pytest.mark.parametrize("name", FAMILIES)
 def model_of(family):
     """Everything that a family can do, on params and corners, and the warp of images undone."""
     images = keras.Input(IMAGES.shape[1:])
-    maps, corners = keras.Input((family.num_params,)), keras.Input(CORNERS.shape[1:])
-    grid = family.grid(maps, (4, 6), align_corners=True)
-    outputs = [family.transform_points(maps, corners), ops.grid_sample(images, grid)]
-    if isinstance(family, transforms.MatrixTransform):
+    maps, corners = keras.Input(params(family).shape[1:]), keras.Input(CORNERS.shape[1:])
+    outputs = [
+        family.transform_points(maps, corners, SIZE),
+        ops.grid_sample(images, family.grid(maps, (4, 6), True, SIZE)),
+    ]
+    if has(family, "inverse"):
         inverse = family.inverse(maps)
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
-            family.transform_points(inverse, corners),
+            family.transform_points(inverse, corners, SIZE),
+        ]
+    if has(family, "compose"):
+        outputs += [
             family.from_theta(family.theta(maps)),
-            family.compose(maps, inverse),
+            family.compose(maps, family.inverse(maps)),
             family.from_pixel_matrix(family.pixel_matrix(maps, (7, 5)), (7, 5)),
         ]
     return keras.Model([images, maps, corners], outputs)
@@ -36,17 +43,18 @@ def inputs_of(family):
 
 
 def eagerly(family, images, maps, corners):
-    grid = family.grid(maps, (4, 6), align_corners=True)
-    outputs = [family.transform_points(maps, corners), ops.grid_sample(images, grid)]
-    if isinstance(family, transforms.MatrixTransform):
+    outputs = [
+        family.transform_points(maps, corners, SIZE),
+        ops.grid_sample(images, family.grid(maps, (4, 6), True, SIZE)),
+    ]
+    if has(family, "inverse"):
         inverse = family.inverse(maps)
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
-            family.transform_points(inverse, corners),
-            maps,
-            np.array([family.identity_params] * 2),
-            maps,
+            family.transform_points(inverse, corners, SIZE),
         ]
+    if has(family, "compose"):
+        outputs += [maps, np.array([family.identity_params] * 2), maps]
     return outputs
 
 

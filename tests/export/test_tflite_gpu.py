@@ -128,6 +128,20 @@ def test_families_match_keras_on_the_gpu(tmp_path, size):
 
 @pytest.mark.slow
 @needs_driver
+@pytest.mark.parametrize("family", ["projective", "lens_distortion", "log_polar"])
+def test_params_that_are_no_numbers_read_the_same_pixels_on_the_gpu(tmp_path, family):
+    def cases():
+        for fill in ("constant", "nearest", "wrap"):
+            model = warp(family, (20, 28), fill, output_size=(20, 28))
+            feed = inputs(model, 3)
+            feed["params"][1:, -1] = np.nan, np.inf
+            yield f"{fill}", model, feed
+
+    check(cases(), tmp_path)
+
+
+@pytest.mark.slow
+@needs_driver
 def test_whole_model_matches_keras_on_the_gpu(tmp_path):
     keras.utils.set_random_seed(0)  # how far roundings add up depends on the weights
     model = small_digits_model()

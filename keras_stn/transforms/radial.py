@@ -1,0 +1,75 @@
+"""Sums of radial bumps U(r) = r^2 log r, of which thin-plate splines are made."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_stn import grids
+from keras_stn.grids import shape_of
+
+Tensor = Any
+
+
+def solution(points: np.ndarray, regularization: float) -> np.ndarray:
+    """The matrix that makes (w_1, ..., w_n, A, a) of displacements of `points` (2, n): (n, n + 3)."""
+    count = points.shape[1]
+    squares = np.sum((points[:, :, np.newaxis] - points[:, np.newaxis]) ** 2, axis=0)
+    spring = _bump(squares, np.where, np.log) + regularization * np.eye(count)
+    affine = np.stack([*points, np.ones(count)])
+    system = np.block([[spring, affine.T], [affine, np.zeros((3, 3))]])
+    return np.linalg.inv(system)[:, :count].T
+
+
+def bumps(axes: Sequence[Tensor], places: Sequence[np.ndarray]) -> Tensor:
+    """U of the distance to each place, along a new axis 1."""
+    x, y = (
+        tf.square(tf.expand_dims(axis, 1) - tf.constant(place, axis.dtype))
+        for axis, place in zip(axes, places, strict=True)
+    )
+    return _bump(x + y)
+
+
+def _bump(square: Any, where: Any = tf.where, log: Any = tf.math.log) -> Any:
+    """r^2 log(r / 2) of r^2; at 0 it is 0, its slope too, also where float16 makes a 0 of small numbers.
+
+    r^2 log 2 is no part of what is bent: the sum of all weights is 0, and so is their first moment. With
+    it the terms are up to four times as large, and in float32 the sum is off by 4e-6 instead of 1e-6.
+    """
+    return 0.5 * square * log(where(square > 0, 0.25 * square, 1.0))
+
+
+def summed(terms: Tensor) -> Tensor:
+    """The sum over axis 1, half and half.
+
+    Not by a matmul, which GPUs do on reduced-precision units, nor by `tf.reduce_sum`: each runtime adds
+    in another order, and a file would be off by 1e-5 at 64 pixels instead of 5e-6.
+    """
+    count = terms.shape[1]
+    if count == 1:
+        return tf.squeeze(terms, 1)
+    half = count // 2
+    first, second, *rest = tf.split(terms, (half, half, *[1] * (count % 2)), axis=1)
+    total = summed(first + second)
+    return total + tf.squeeze(rest[0], 1) if rest else total
+
+
+@tf.custom_gradient
+def combined(weights: Tensor, terms: Tensor) -> tuple[Tensor, Any]:
+    """The sum of weights (batch, n, 1[, 1]) * terms (batch or 1, n, [h,] w).
+
+    Its gradient is two matmuls, for no gradient is a coordinate: FIGURES.
+    """
+
+    def gradient(upstream):
+        by_terms = tf.expand_dims(upstream, 1) * weights
+        batch, count, *_ = shape_of(terms)
+        if terms.shape[0] == 1:  # one matmul of all images
+            upstream = tf.expand_dims(upstream, 0)
+            by_terms = tf.reduce_sum(by_terms, axis=0, keepdims=True)
+        rows = tf.reshape(upstream, (batch, -1, tf.size(terms) // (batch * count)))
+        by_weights = tf.matmul(rows, tf.reshape(terms, (batch, count, -1)), transpose_b=True)
+        return tf.reshape(by_weights, tf.shape(weights)), by_terms
+
+    return summed(grids.rounded(weights * terms)), gradient
