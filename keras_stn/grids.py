@@ -185,12 +185,16 @@ def matrix_points(
         whole, rest = zip(*pairs, strict=True)
         return Points(rest, whole)
     if axis_aligned:
-        return Points(tuple(_each_axis(theta, *static, axis_aligned)))
+        return Points(tuple(_each_axis(theta, *static, axis_aligned)), even=True)
     if not all(isinstance(size, int) for size in (*source_size, *output_size)):
-        return Stack(_all_axes(theta, *static))
+        return Stack(_all_axes(theta, *static), even=True)
     shape = tf.TensorShape([theta.shape[0], *output_size])
     return Deferred(
-        _made_of_theta(*static), (theta,), shape, lambda theta: Stack(_all_axes(theta, *static))
+        _made_of_theta(*static),
+        (theta,),
+        shape,
+        lambda theta: Stack(_all_axes(theta, *static)),
+        even=True,
     )
 
 

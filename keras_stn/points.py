@@ -21,6 +21,9 @@ class Points:
         whole: Whole pixels to add to each of `axes`, which then hold the fraction. For what may run in
             float16: it holds whole numbers up to 2048, but a coordinate of 400 only to a quarter of a
             pixel.
+        even: Whether all steps from one point to the next are alike, along a row and down a column: so
+            it is where the map is affine.
+        maps: How many maps lie below each other (`below`).
 
     Example:
         >>> import tensorflow as tf
@@ -31,6 +34,8 @@ class Points:
 
     axes: tuple[Tensor, ...]
     whole: tuple[Tensor, ...] | None = None
+    even: bool = False
+    maps: Any = 1
 
     @property
     def ndim(self) -> int:
@@ -96,7 +101,8 @@ class Points:
         """
         if batch is None and self.shape[0] is not None and isinstance(count, int):
             batch = self.shape[0] // max(count, 1)
-        return self.each(functools.partial(_below, count=count, batch=batch, like=self.axes))
+        points = self.each(functools.partial(_below, count=count, batch=batch, like=self.axes))
+        return dataclasses.replace(points, even=self.even, maps=count)
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
         """`function` of every coordinate."""
@@ -131,8 +137,10 @@ def as_they_are(*tensors: Tensor) -> tuple[Tensor, ...]:
 class Stack(Points):
     """Points that are made as one tensor, (ndim, batch, [d,] h, w)."""
 
-    def __init__(self, stacked: Tensor):
-        vars(self).update(_stacked=stacked, whole=None)  # which no one else may: the dataclass is frozen
+    def __init__(self, stacked: Tensor, even: bool = False):
+        vars(self).update(
+            _stacked=stacked, whole=None, even=even
+        )  # which no one else may: the dataclass is frozen
 
     @property
     def stacked(self) -> Tensor:
@@ -156,18 +164,26 @@ class Deferred(Points):
         shape: (batch, [d,] h, w), all but the batch static.
         plain: A function of `tensors` to the same points, for readers that do not compile.
         count: How many of the batch of `tensors` are the maps of one image.
+        even: As of `Points`.
     """
 
     def __init__(
-        self, make: Callable, tensors: tuple, shape: tf.TensorShape, plain: Callable, count: int = 1
+        self,
+        make: Callable,
+        tensors: tuple,
+        shape: tf.TensorShape,
+        plain: Callable,
+        count: int = 1,
+        even: bool = False,
     ):
         vars(self).update(_recipe=(make, tensors), shape=shape, _plain=plain, _count=count, whole=None)
+        vars(self).update(even=even, maps=count)
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
         tensors = tuple(repeated(tensor, batch) for tensor in tensors)
         shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
-        return Deferred(make, tensors, shape, vars(self)["_plain"], vars(self)["_count"])
+        return Deferred(make, tensors, shape, vars(self)["_plain"], vars(self)["_count"], self.even)
 
     def below(self, count: Any, batch: int | None = None) -> "Points":
         if not isinstance(count, int) or not count:
@@ -182,7 +198,12 @@ class Deferred(Points):
             return plain(*tensors).below(count)
 
         return Deferred(
-            _made_below(make, count), tensors, shape, plain_below, count * vars(self)["_count"]
+            _made_below(make, count),
+            tensors,
+            shape,
+            plain_below,
+            count * vars(self)["_count"],
+            self.even,
         )
 
     @property

@@ -50,6 +50,8 @@ class SpatialTransformer(keras.layers.Layer):
             background.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        antialias: Whether to average where the map shrinks the image, as in
+            `keras_stn.ops.grid_sample`: for an attention that looks at a large part of its input.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Attributes:
@@ -99,6 +101,7 @@ class SpatialTransformer(keras.layers.Layer):
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
+        antialias: bool = False,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -111,6 +114,7 @@ class SpatialTransformer(keras.layers.Layer):
             fill_value=fill_value,
             align_corners=align_corners,
             data_format=data_format,
+            antialias=antialias,
             dtype=self.dtype_policy,
             name=f"{self.name}_warp",
         )
@@ -214,6 +218,7 @@ class SpatialTransformer(keras.layers.Layer):
             "fill_value",
             "align_corners",
             "data_format",
+            "antialias",
         )
         _saving.refuse_what_does_not_load(self)
         localization = _saving.serialized(self.localization)

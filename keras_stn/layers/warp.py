@@ -45,6 +45,8 @@ class Warp(keras.layers.Layer):
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        antialias: Whether to average where the map shrinks the image, as in
+            `keras_stn.ops.grid_sample`.
         inverse: Whether to read by the inverses of the maps: that puts what another Warp has made back
             where it was, with the size of that one's images for output_size. The family must define
             `inverse`.
@@ -107,6 +109,7 @@ class Warp(keras.layers.Layer):
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
+        antialias: bool = False,
         inverse: bool = False,
         bounding_box_format: str | None = None,
         **kwargs: Any,
@@ -117,12 +120,13 @@ class Warp(keras.layers.Layer):
         if output_size is not None:
             output_size = _checks.size("output_size", output_size, self.transform.ndim)
         self.output_size = output_size
-        sampling = Sampling(interpolation, fill_mode, fill_value)  # checks them
+        sampling = Sampling(interpolation, fill_mode, fill_value, antialias)  # checks them
         self.interpolation = interpolation
         self.fill_mode = sampling.fill_mode
         self.fill_value = settings.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
+        self.antialias = _checks.boolean("antialias", antialias)
         self.inverse = _checks.boolean("inverse", inverse)
         if inverse:
             self.transform.check_inverse()
@@ -154,6 +158,7 @@ class Warp(keras.layers.Layer):
             fill_value=self.fill_value,
             align_corners=self.align_corners,
             data_format=self.data_format,
+            antialias=self.antialias,
             inverse=self.inverse,
         )
 
@@ -181,6 +186,7 @@ class Warp(keras.layers.Layer):
             "fill_value": self.fill_value,
             "align_corners": self.align_corners,
             "data_format": self.data_format,
+            "antialias": self.antialias,
             "inverse": self.inverse,
             "bounding_box_format": self.bounding_box_format,
         }

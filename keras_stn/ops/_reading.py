@@ -28,6 +28,7 @@ class Reading:
     fill_value: Any  # a number, or a tuple of one for each channel
     align_corners: bool
     data_format: Any  # None is given for Keras' setting
+    antialias: bool
 
     def __post_init__(self) -> None:
         sampling = self._sampling()  # checks the three
@@ -37,6 +38,7 @@ class Reading:
             fill_value=tuple(fill_value) if isinstance(fill_value, list) else fill_value,
             align_corners=_checks.boolean("align_corners", self.align_corners),
             data_format=_layout.data_format(self.data_format),
+            antialias=_checks.boolean("antialias", self.antialias),
         )
 
     def _set(self, **checked: Any) -> None:
@@ -100,7 +102,7 @@ class Reading:
         return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 
     def _sampling(self) -> sampler.Sampling:
-        return sampler.Sampling(self.interpolation, self.fill_mode, self.fill_value)
+        return sampler.Sampling(self.interpolation, self.fill_mode, self.fill_value, self.antialias)
 
     def _fill_value(self) -> float | list[float]:
         return list(self.fill_value) if isinstance(self.fill_value, tuple) else self.fill_value

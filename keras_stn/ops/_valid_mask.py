@@ -79,6 +79,7 @@ def valid_mask(
         fill_value=0.0,
         align_corners=align_corners,
         data_format=data_format,
+        antialias=False,
         transform=transform,
         output_size=output_size,
         inverse=inverse,

@@ -23,6 +23,7 @@ def warp(
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
+    antialias: bool = False,
     inverse: bool = False,
 ) -> Tensor:
     """Warp images by the params of a transform.
@@ -53,6 +54,7 @@ def warp(
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
             setting by default.
+        antialias: Whether to average where the map shrinks, as in `grid_sample`.
         inverse: Whether to read by the inverses of the maps: that puts what they have warped back where
             it was, with the size of the images for output_size. The family must define `inverse`.
 
@@ -92,6 +94,7 @@ def warp(
         fill_value,
         align_corners,
         data_format,
+        antialias,
         transform,
         output_size,
         inverse,
@@ -153,7 +156,8 @@ class WarpImages(ReadImages):
     reading_type = Warping
 
     def __init__(self, *, name=None, **settings):
-        super().__init__(self.reading_type(**settings), name)
+        # antialias: of models that were saved when there was none.
+        super().__init__(self.reading_type(**{"antialias": False, **settings}), name)
 
     def get_config(self):
         transform = keras.saving.serialize_keras_object(self.reading.transform)

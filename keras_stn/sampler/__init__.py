@@ -17,6 +17,7 @@ along. They give the same numbers.
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,7 +25,7 @@ import tensorflow as tf
 
 from keras_stn.grids import shape_of
 from keras_stn.points import Points, repeated
-from keras_stn.sampler import interpreter, plan, xla
+from keras_stn.sampler import antialias, interpreter, plan, xla
 from keras_stn.sampler.borders import BORDERS
 from keras_stn.sampler.kernels import KERNELS
 from keras_stn.sampler.plan import for_gpu
@@ -98,6 +99,11 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
         images = tf.ensure_shape(images, (*[None] * (images.shape.rank - 1), len(sampling.fill)))
     batch = points.shape[0]
     points = _of_one_batch(points)
+    if sampling.antialias:
+        averaging = functools.partial(antialias.read, plain=read)
+        if _reader.get() is plan.read and points.whole is None:
+            return plan.in_one(averaging, images, points, sampling)
+        return averaging(images, points, sampling)
     if batch != images.shape[0]:
         if images.shape[0] == 1:
             return _of_one_image(images, points, sampling)

@@ -18,6 +18,7 @@ class Sampling:
         fill_mode: A name from `borders.BORDERS`, or one for each axis, ([of depth,] of rows, of
             columns). Equal ones are one: `("wrap", "wrap")` is `"wrap"`.
         fill_value: The numbers that stand outside with `fill_mode="constant"`: one, or one per channel.
+        antialias: Whether the read averages where the map shrinks (`antialias.py`).
 
     Raises:
         ValueError: if one of them is none of these.
@@ -33,10 +34,12 @@ class Sampling:
     interpolation: str = "bilinear"
     fill_mode: Any = "constant"
     fill_value: Any = 0.0
+    antialias: bool = False
 
     def __post_init__(self):
         settings.interpolation(self.interpolation, KERNELS)
         object.__setattr__(self, "fill_mode", settings.fill_mode(self.fill_mode, BORDERS))
+        settings.antialias(self.antialias, self.interpolation)
         value = settings.fill_value(self.fill_value)
         object.__setattr__(self, "fill_value", tuple(value) if isinstance(value, list) else (value,))
 

@@ -72,6 +72,16 @@ def fill_mode_fits(value: str | tuple[str, ...], ndim: int) -> None:
         )
 
 
+def antialias(value: Any, interpolation: str) -> None:
+    """Raise unless it is a boolean, and the interpolation has something to average."""
+    if _checks.boolean("antialias", value) and interpolation != "bilinear":
+        raise _checks.error(
+            'antialias must be False unless interpolation="bilinear": labels have no mean, and other '
+            "kernels overshoot the one of a pixel's area. "
+            f"Received: antialias={value} with interpolation={interpolation!r}."
+        )
+
+
 def fill_value(value: Any) -> float | list[float]:
     """A finite number, or one finite number per channel; returned in a form that JSON can hold."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays

@@ -222,6 +222,7 @@ SPATIAL_TRANSFORMERS = [
         transform="similarity",
     ),
     _transformer("output_size", output_size=(4, 9)),
+    _transformer("antialias", output_size=(3, 2), antialias=True),
     _transformer("glimpses", glimpses=3, output_size=(4, 9)),
     _transformer("video", inputs=(VIDEOS,), any_size=False),
     _transformer("nearest-wrap", interpolation="nearest", fill_mode="wrap"),
@@ -274,6 +275,12 @@ WARPS = [
         ("Warp",),
         lambda: Warp(fill_mode=("constant", "wrap"), fill_value=0.5),
         (IMAGES, params("affine")),
+    ),
+    Case(
+        "Warp-antialias",
+        ("Warp",),
+        lambda: Warp("attention", (3, 2), fill_mode="reflect", antialias=True),
+        (IMAGES, params("attention")),
     ),
     Case(
         "Warp-inverse-output_size",
