@@ -265,12 +265,6 @@ def frames(argument: str, tensor: Any, videos: Any) -> int | None:
     return theirs if ours is None else ours
 
 
-def params(argument: str, tensor: Any, num_params: int) -> None:
-    """Raise unless `tensor` may be the params of a transform family."""
-    shape(argument, tensor, (None, num_params), f"(batch, {num_params})")
-    floating(argument, tensor.dtype)
-
-
 def pixel_matrix(argument: str, tensor: Any, ndim: int = 2) -> None:
     """Raise unless `tensor` may be one affine matrix or a batch of them, the last row written or not."""
     shapes = f"{ndim, ndim + 1} or {ndim + 1, ndim + 1}"

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, _layout, grids, transforms
 from keras_stn.layers import SpatialTransformer, Warp
+from keras_stn.transforms.operations import params_of_one
 
 __all__ = ["plot_warps", "sampling_quadrilateral"]
 
@@ -37,7 +38,7 @@ def sampling_quadrilateral(
     Args:
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
             `keras_stn.transforms.Transform`.
-        params: (batch, num_params), floating point.
+        params: (batch, num_params), or a field of params, floating point.
         image_size: (height, width) of the images.
         output_size: (height, width) of the output; the size of the images by default.
         align_corners: Which points of the corner pixels -1 and 1 are, as in `keras_stn.Warp`.
@@ -63,12 +64,27 @@ def sampling_quadrilateral(
     output_size = image_size if output_size is None else _checks.size("output_size", output_size)
     align_corners = _checks.boolean("align_corners", align_corners)
     points_per_side = _checks.count("points_per_side", points_per_side)
-    params = _checks.tensor("params", params, symbolic=False)
-    _checks.params("params", params, transform.num_params)
+    params = _checked_params(transform, params)
     border = _border(output_size, align_corners, points_per_side).astype(params.dtype.name)
-    points = transform.transform_points(params, tf.convert_to_tensor(border))  # (batch, n, 2)
+    points = transform.transform_points(  # (batch, n, 2)
+        params, tf.convert_to_tensor(border), source_size=image_size, align_corners=align_corners
+    )
     pixels = grids.to_pixels(tf.unstack(points, axis=-1), image_size, align_corners)
     return np.stack([np.asarray(axis) for axis in pixels.axes], axis=-1)  # (batch, n, 2)
+
+
+def _checked_params(transform: transforms.Transform, params: Any, many: bool = False) -> tf.Tensor:
+    """The params of maps of pictures; with `many`, they may be several of each."""
+    if transform.ndim != 2:
+        raise _checks.error(
+            f"transform must be a family of pictures, not of volumes. Received: transform={transform!r}."
+        )
+    params = _checks.tensor("params", params, symbolic=False)
+    sizes, names = params_of_one(transform)
+    several = [None] * (many and params.shape.rank == len(sizes) + 2)
+    _checks.shape("params", params, (None, *several, *sizes), f"(batch, {names})")
+    _checks.floating("params", params.dtype)
+    return params
 
 
 def _border(output_size: tuple[int, ...], align_corners: bool, points_per_side: int) -> np.ndarray:
@@ -95,19 +111,21 @@ def plot_warps(
 
     One column an image: above, the input with the outline of the sampled region drawn on it; below, the
     output in a frame of the same colours. The blue side is the output's top side, the dot its top left
-    corner, so turns and flips can be seen.
+    corner, so turns and flips can be seen. Of several glimpses all outlines are drawn on the input, and
+    all outputs below each other.
 
     Args:
         images: (batch, H, W, channels), floating point; (batch, channels, H, W) if the transformer is
             channels_first. One channel is drawn in grey, three in colour, of any other number the
             mean. Black and white, or the range of each colour, are the least and the greatest value.
         transformer: A `keras_stn.SpatialTransformer`, or a `keras_stn.Warp` with `params`.
-        params: (batch, num_params). A `SpatialTransformer` predicts them from the images by default.
+        params: (batch, num_params), or (batch, glimpses, num_params); or fields of params. A
+            `SpatialTransformer` predicts them from the images by default.
         titles: One string an image, written above it.
 
     Returns:
-        A `matplotlib.figure.Figure` of 2 * batch axes, the inputs first. It belongs to no window:
-        `figure.savefig(path)` writes it, a notebook shows it.
+        A `matplotlib.figure.Figure` of 2 * batch axes, or (1 + glimpses) * batch, the inputs first. It
+        belongs to no window: `figure.savefig(path)` writes it, a notebook shows it.
 
     Raises:
         ImportError: if matplotlib is missing, which the extra `demo` brings.
@@ -129,24 +147,24 @@ def plot_warps(
     _checks.floating("images", images.dtype)
     _check_titles(titles, images.shape[0])
     warp, params = _warp_and_params(images, transformer, params)
-    outputs = _pictures(warp(images, params), warp.data_format)
+    glimpses = tf.unstack(params, axis=1) if params.shape.rank > warp.transform.params_ndim else [params]
     inputs = _pictures(images, warp.data_format)
-    outlines = sampling_quadrilateral(
-        warp.transform, params, inputs.shape[1:3], outputs.shape[1:3], warp.align_corners, 16
-    )
-    columns = len(inputs)
-    figure = Figure(figsize=(1.3 * columns + 0.4, 3.1), layout="constrained")
-    axes = figure.subplots(2, columns, squeeze=False)
+    outputs = [_pictures(warp(images, one), warp.data_format) for one in glimpses]
+    sizes = inputs.shape[1:3], outputs[0].shape[1:3], warp.align_corners
+    outlines = np.array([sampling_quadrilateral(warp.transform, one, *sizes, 16) for one in glimpses])
+    rows, columns = 1 + len(glimpses), len(inputs)
+    figure = Figure(figsize=(1.3 * columns + 0.4, 1.4 * rows + 0.3), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     low, high = float(inputs.min()), float(inputs.max())
-    for column in range(columns):
-        above, below = axes[:, column]
+    for column, (above, *below) in enumerate(axes.T):
         _show(above, inputs[column], low, high)
-        _draw_outline(above, outlines[column])
-        _show(below, outputs[column], low, high)
-        _draw_frame(below)
         above.set_title(titles[column] if titles else "", fontsize=10)
+        for each, outline, output in zip(below, outlines, outputs, strict=True):
+            _draw_outline(above, outline[column])
+            _show(each, output[column], low, high)
+            _draw_frame(each)
     _set_view(axes[0], inputs.shape[1:3], outlines)
-    for row, name in zip(axes, ("input", "output"), strict=True):
+    for row, name in zip(axes, ("input", *["output"] * len(glimpses)), strict=True):
         row[0].set_ylabel(name, fontsize=10)
     return figure
 
@@ -162,9 +180,7 @@ def _warp_and_params(images, transformer, params):
             "transformer must be a keras_stn.SpatialTransformer, or a keras_stn.Warp together with "
             f"params. Received: transformer={transformer!r}, params={params!r}."
         )
-    params = _checks.tensor("params", params, symbolic=False)
-    _checks.params("params", params, warp.transform.num_params)
-    return warp, params
+    return warp, _checked_params(warp.transform, params, many=True)
 
 
 def _check_titles(titles, count):

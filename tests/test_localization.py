@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from families import as_params
 
 from keras_stn import Localization, SpatialTransformer, localization, transforms
 
@@ -106,12 +107,16 @@ def test_the_default_passes_over_no_pixel_of_a_large_image():
     assert np.min(tape.gradient(seen, image)) > 0
 
 
+def network_for(family):
+    return "field_conv" if transforms.get(family).params_ndim > 2 else "dense"
+
+
 @pytest.mark.parametrize("family", transforms.FAMILIES)
 def test_the_head_starts_at_the_identity_for_any_image(family):
-    layer = Localization("dense", family)
+    layer = Localization(network_for(family), family)
     images = np.random.default_rng(1).normal(size=(3, 5, 8, 2)).astype("float32") * 100
-    identity = np.float32(transforms.get(family).identity_params)
-    assert np.array_equal(layer(images), np.tile(identity, (3, 1)))
+    identity = np.float32([transforms.get(family).identity_params] * 3)
+    assert np.array_equal(layer(images), as_params(family, identity, field_size=(2, 2)))
     assert np.all(layer.head.kernel == 0)
 
 
@@ -225,9 +230,11 @@ def test_an_error_says_what_is_wrong_with_the_network(network, message):
 def test_weight_decay_leaves_the_identity_alone(transform):
     """With nothing to learn, 300 steps of AdamW left a zoom of 0.97."""
     images = np.zeros((2, 8, 6, 1), "float32")
-    model = keras.Sequential([keras.Input((8, 6, 1)), SpatialTransformer("dense", transform)])
+    model = keras.Sequential(
+        [keras.Input((8, 6, 1)), SpatialTransformer(network_for(transform), transform)]
+    )
     model.compile(keras.optimizers.AdamW(1e-3, weight_decay=0.1), "mse")
     model.fit(np.repeat(images, 300, 0), np.repeat(images, 300, 0), batch_size=2, verbose=0)
     params = model.layers[0].localization(images).numpy()
-    identity = transforms.get(transform).identity_params
-    np.testing.assert_array_equal(params, np.tile(np.float32(identity), (2, 1)))
+    identity = np.float32([transforms.get(transform).identity_params] * 2)
+    np.testing.assert_array_equal(params, as_params(transform, identity, field_size=(2, 2)))

@@ -294,7 +294,7 @@ def test_a_target_whose_middle_is_behind_the_camera_raises():
 
 def test_predicted_corners_straighten_images_inside_of_a_model(tmp_path):
     images, found = keras.Input((*SOURCE, 1)), keras.Input((4, 2))
-    params = FAMILY.from_points(found)
+    params = transforms.Projective.from_points(found)
     assert params.shape == (None, 8)
     model = keras.Model([images, found], keras_stn.Warp(FAMILY, OUTPUT)([images, params]))
     arrays = RANDOM.random((3, *SOURCE, 1), "float32"), np.float32(corners(3))

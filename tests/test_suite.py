@@ -5,6 +5,7 @@ SLOW = {
     "tests/runtimes/test_runtimes.py",
     "tests/runtimes/test_words.py",
     "tests/test_benchmark_scripts.py",
+    "tests/test_families_learn.py",
 }
 
 

@@ -10,6 +10,7 @@ import keras
 from matplotlib.figure import Figure
 
 import keras_stn
+from keras_stn import transforms
 from keras_stn.visualize import plot_warps, sampling_quadrilateral
 
 ATOL = 1e-5  # float32 coordinates below 100: one ulp is 8e-6; half a pixel off would be 0.5
@@ -84,6 +85,7 @@ def test_outline_of_a_family_that_bends_has_points_along_its_sides():
     [
         ({"transform": "afine"}, "transform must be one of"),
         ({"params": [[1.0, 0.0]]}, r"params must have shape \(batch, 6\)"),
+        ({"transform": transforms.Affine(ndim=3)}, "transform must be a family of pictures"),
         ({"image_size": (0, 4)}, "image_size must be two positive integers"),
         ({"output_size": 4}, "output_size must be two positive integers"),
         ({"align_corners": "no"}, "align_corners must be True or False"),
@@ -122,6 +124,27 @@ def test_figure_draws_each_image_its_outline_and_its_output():
         np.testing.assert_array_equal(outline[0], outline[-1])
         np.testing.assert_allclose(_line(inputs[index], "top")[[0, -1]], corners[:2], atol=ATOL)
         np.testing.assert_allclose(_line(inputs[index], "top left"), corners[:1], atol=ATOL)
+
+
+def test_figure_draws_the_outlines_of_all_glimpses_and_their_outputs_below_each_other():
+    layer = keras_stn.SpatialTransformer("dense", glimpses=3, output_size=(4, 5))
+    images = np.random.default_rng(0).random((2, 9, 12, 1), "float32")
+    figure = plot_warps(images, layer)
+    axes = np.reshape(figure.axes, (4, 2))
+    shown = layer(images).numpy()[..., 0]
+    for column, (above, *below) in enumerate(axes.T):
+        outlines = [line for line in above.lines if line.get_label() == "outline"]
+        lefts = [line.get_xdata().min() for line in outlines]
+        np.testing.assert_allclose(lefts, [-0.5, 3.5, 7.5], atol=ATOL)  # they start as thirds
+        for glimpse, each in zip(shown[column], below, strict=True):
+            np.testing.assert_array_equal(each.images[0].get_array(), glimpse)
+
+
+def test_outline_of_a_field_is_in_pixels_of_the_image():
+    field = np.zeros((1, 2, 3, 2))
+    field[..., 0] = 2.0
+    outline = sampling_quadrilateral(transforms.Displacement(), field, (4, 8))
+    np.testing.assert_allclose(outline[0], [[1.5, -0.5], [9.5, -0.5], [9.5, 3.5], [1.5, 3.5]], atol=ATOL)
 
 
 def test_figure_shows_the_whole_outline_unless_it_lies_far_out():

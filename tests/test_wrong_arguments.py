@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from families import has
+from families import as_params, has
 
 import keras_stn
 from keras_stn import localization, ops, transforms, visualize
@@ -96,7 +96,7 @@ def layer_on_images(layer):
 def family_methods():
     for name in transforms.FAMILIES:
         family = transforms.get(name)
-        params = np.tile(np.array([family.identity_params], "float32"), (2, 1))
+        params = as_params(name, np.tile(np.array([family.identity_params], "float32"), (2, 1)))
         sizes = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
         same = {**sizes, "output_size": (6, 9), "target_to_source": False}
         if has(name, "theta"):
@@ -110,11 +110,14 @@ def family_methods():
             yield f"{name}.compose", Called(family.compose, {"outer": params, "inner": params})
         yield (
             f"{name}.transform_points",
-            Called(family.transform_points, {"params": params, "points": POINTS}),
+            Called(
+                family.transform_points,
+                {"params": params, "points": POINTS, "source_size": (6, 9), "align_corners": False},
+            ),
         )
         yield (
             f"{name}.grid",
-            Called(family.grid, {"params": params, "output_size": (4, 5), "align_corners": False}),
+            Called(family.grid, {"params": params, **sizes, "output_size": (4, 5)}),
         )
         if has(name, "pixel_matrix"):
             yield f"{name}.pixel_matrix", Called(family.pixel_matrix, {"params": params, **same})
@@ -128,6 +131,10 @@ def family_methods():
                 Called(family.from_points, {"source": corners, "target": corners}),
             )
 
+
+BOXES, ROTATED = np.ones((2, 3, 4), "float32"), np.ones((2, 3, 5), "float32")
+SIZES = {"source_size": (6, 9), "output_size": (4, 5), "align_corners": False}
+BOXING = {"bounding_box_format": "xyxy", **SIZES}
 
 SAMPLING = {
     "interpolation": "bilinear",
@@ -156,7 +163,11 @@ CALLS = {
     "affine_grid": Called(
         ops.affine_grid, {"theta": THETA, "output_size": (4, 5), "align_corners": False}
     ),
-    "Warp": Called(keras_stn.Warp, WARPING, lambda layer: layer([IMAGES, PARAMS])),
+    "Warp": Called(
+        keras_stn.Warp,
+        {**WARPING, "inverse": False, "bounding_box_format": "xyxy"},
+        lambda layer: layer([IMAGES, PARAMS]),
+    ),
     "Warp.call": Called(
         lambda images, params: keras_stn.Warp()([images, params]),
         {"images": IMAGES, "params": PARAMS},
@@ -181,7 +192,41 @@ CALLS = {
         {"network": "dense", "transform": "affine", "data_format": "channels_last"},
         layer_on_images,
     ),
-    "warp": Called(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING}),
+    "warp": Called(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING, "inverse": False}),
+    "valid_mask": Called(
+        ops.valid_mask,
+        {
+            "images": IMAGES,
+            "params": PARAMS,
+            "transform": "affine",
+            "output_size": (4, 5),
+            "interpolation": "bilinear",
+            "align_corners": False,
+            **FORMAT,
+            "inverse": False,
+            "rule": "center",
+        },
+    ),
+    "Bounded": Called(
+        transforms.Bounded,
+        {
+            "transform": "similarity",
+            "fixed": {"x": 0.0},
+            "max_rotation": 0.5,
+            "scale_range": (0.5, 2.0),
+            "max_translation": 0.5,
+            "ranges": None,
+        },
+    ),
+    "transform_boxes": Called(
+        transforms.Affine().transform_boxes, {"params": PARAMS, "boxes": BOXES, **BOXING}
+    ),
+    "transform_rotated_boxes": Called(
+        transforms.Affine().transform_rotated_boxes,
+        {"params": PARAMS, "boxes": ROTATED, **SIZES},
+    ),
+    "from_boxes": Called(transforms.Affine().from_boxes, {"boxes": BOXES, **BOXING}),
+    "from_rotated_boxes": Called(transforms.Affine().from_rotated_boxes, {"boxes": ROTATED, **SIZES}),
     "localize": Called(
         lambda images: keras_stn.SpatialTransformer("dense").localize(images),
         {"images": IMAGES},
@@ -189,7 +234,7 @@ CALLS = {
     ),
     "IdentityParams": Called(localization.IdentityParams, {"transform": "affine"}),
     "Rotation": Called(transforms.Rotation, {"aspect_ratio": 1.0}),
-    "Similarity": Called(transforms.Similarity, {"aspect_ratio": 1.0}),
+    "Similarity": Called(transforms.Similarity, {"aspect_ratio": 1.0, "ndim": 2}),
     "get": Called(transforms.get, {"transform": "affine"}),
     "resized_conv": Called(
         localization.resized_conv,

@@ -1,5 +1,6 @@
 """Readers for files: what stands for the sampler while a model is traced."""
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -35,8 +36,12 @@ def for_gpu(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
         return interpreter.read(images, points, sampling, tf.int32)
     images = interpreter.readable(images)  # before the split, which has no form for bytes
     outputs = []
+
+    def of(number: int, axis: Tensor) -> Tensor:
+        return axis if axis.shape[0] == 1 else tf.split(axis, batch)[number]
+
     for number, image in enumerate(tf.split(images, batch)):
-        of_image = points.each(lambda axis: tf.split(axis, batch)[number])  # noqa: B023
+        of_image = points.each(functools.partial(of, number))
         outputs.append(interpreter.read(image, of_image, sampling, tf.int32))
     return tf.cast(tf.concat(outputs, axis=0), dtype)
 

@@ -8,8 +8,10 @@ import keras
 import tensorflow as tf
 
 from keras_stn import _checks, _layout, transforms
+from keras_stn.layers import _together
 from keras_stn.ops._warp import Warping
 from keras_stn.sampler import Sampling, settings
+from keras_stn.transforms.boxes import checked_format
 
 Tensor = Any
 
@@ -43,6 +45,10 @@ class Warp(keras.layers.Layer):
         fill_value: A number, or one for each channel, for `fill_mode="constant"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
+        inverse: Whether to read by the inverses of the maps: that puts what another Warp has made back
+            where it was, with the size of that one's images for output_size. The family must define
+            `inverse`.
+        bounding_box_format: One of Keras', such as `"xyxy"`, where a dictionary has bounding boxes.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Input shape:
@@ -58,6 +64,12 @@ class Warp(keras.layers.Layer):
 
         Volumes (batch, D, H, W, channels) take a transform of volumes: `transforms.Affine(ndim=3)`.
 
+        A dictionary instead of the images, as Keras' own layers take it: `"images"`, and with them
+        `"bounding_boxes"` of `bounding_box_format` ({"boxes": (batch, n, 4), "labels": (batch, n)}),
+        `"segmentation_masks"` (batch, H, W[, channels]), `"points"` (batch, n, 2), x and y in pixels.
+        Boxes and points count pixels from the outer edge of the first one, as Keras does. Other keys
+        stay as they are.
+
     Output shape:
         (batch, [d,] h, w, channels) with (h, w) = output_size, in the layer's compute dtype;
         channels_first as the input. Of many maps it is (batch, maps, h, w, channels), and of videos
@@ -65,8 +77,13 @@ class Warp(keras.layers.Layer):
         under every policy: in floats, half precision would round them. Coordinates and weights are
         float32 at least, whatever the dtype policy.
 
+        Of a dictionary the same with all moved: label maps by `"nearest"` and with 0 outside; boxes and
+        points to where the inverse of the map puts them. Boxes are cut to the output, and those of which
+        nothing is left have the label -1, as in Keras; boxes of -1 stay as they are.
+
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.
+        NotImplementedError: if the family does not define the inverse that is asked for.
 
     Example:
         >>> import numpy as np, keras_stn
@@ -90,6 +107,8 @@ class Warp(keras.layers.Layer):
         fill_value: float | Sequence[float] = 0.0,
         align_corners: bool = False,
         data_format: str | None = None,
+        inverse: bool = False,
+        bounding_box_format: str | None = None,
         **kwargs: Any,
     ):
         # Keras would cast the params to the compute dtype, and so coordinates to half precision.
@@ -104,19 +123,28 @@ class Warp(keras.layers.Layer):
         self.fill_value = settings.fill_value(fill_value)
         self.align_corners = _checks.boolean("align_corners", align_corners)
         self.data_format = _layout.data_format(data_format)
+        self.inverse = _checks.boolean("inverse", inverse)
+        if inverse:
+            self.transform.check_inverse()
+        self.bounding_box_format = bounding_box_format
+        if bounding_box_format is not None:
+            self.bounding_box_format = checked_format(bounding_box_format)
         least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps
         self.input_spec = [keras.layers.InputSpec(min_ndim=n, max_ndim=n + 1) for n in least]
 
     def __call__(self, images: Tensor, params: Tensor = None, **kwargs: Any) -> Tensor:
         """Call the layer on images and params, two arguments or a list of the two."""
+        inputs = _pair(images, params)
+        if isinstance(inputs[0], Mapping):
+            return _together.move(self, *inputs)
         # Keras builds, checks and saves a layer by its first argument: let it be all there is.
-        return super().__call__(_pair(images, params), **kwargs)
+        return super().__call__(inputs, **kwargs)
 
     def call(self, inputs: Sequence[Tensor]) -> Tensor:
         images, params = inputs
-        return self._warping()(tf.cast(images, self._dtype_of(images)), params)
+        return self.warping()(tf.cast(images, self._dtype_of(images)), params)
 
-    def _warping(self) -> Warping:
+    def warping(self) -> Warping:
         """The settings as they are now, for they may have been changed."""
         return Warping(
             transform=self.transform,
@@ -126,6 +154,7 @@ class Warp(keras.layers.Layer):
             fill_value=self.fill_value,
             align_corners=self.align_corners,
             data_format=self.data_format,
+            inverse=self.inverse,
         )
 
     def _dtype_of(self, images: Tensor) -> str:
@@ -135,11 +164,11 @@ class Warp(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         images, params = (keras.KerasTensor(shape) for shape in input_shape)
-        return self._warping().output_shape(images, params)
+        return self.warping().output_shape(images, params)
 
     def compute_output_spec(self, inputs):
         images, params = inputs
-        shape = self._warping().output_shape(images, params)
+        shape = self.warping().output_shape(images, params)
         return keras.KerasTensor(shape, dtype=self._dtype_of(images))
 
     def get_config(self):
@@ -152,13 +181,15 @@ class Warp(keras.layers.Layer):
             "fill_value": self.fill_value,
             "align_corners": self.align_corners,
             "data_format": self.data_format,
+            "inverse": self.inverse,
+            "bounding_box_format": self.bounding_box_format,
         }
 
 
 def _pair(images: Any, params: Any) -> list[Tensor]:
     """[images, params], of either form of a call."""
     inputs = images if params is None else [images, params]
-    nested = (list, tuple, Mapping)
+    nested = (list, tuple)
     if isinstance(inputs, (list, tuple)) and len(inputs) == 2 and not isinstance(inputs[0], nested):
         return list(inputs)
     came = f"a dictionary of {list(inputs)}" if isinstance(inputs, Mapping) else reprlib.repr(inputs)

@@ -69,8 +69,8 @@ class Reading:
             points = self._points(maps, tuple(source_size))
             size = points.output_size
             points = points.below(count) if many else points
-            outputs = sampler.read(images, points, self._sampling())
-        return tf.reshape(outputs, (-1, count, *size, channels)) if many else outputs
+            outputs = self._sample(images, points)
+        return tf.reshape(outputs, (-1, count, *size, outputs.shape[-1])) if many else outputs
 
     def output_shape(self, images: Tensor, maps: Tensor) -> _layout.Shape:
         """The static shape of what is read; raises where the tensors do not fit."""
@@ -79,7 +79,6 @@ class Reading:
         _checks.known_rank("images", images, axes)
         frames = [None] * (len(images.shape) == ndim + 3)
         _checks.shape("images", images, (None,) * (ndim + 2 + len(frames)), axes)
-        _checks.interpolated(images.dtype, self.interpolation)
         settings.fill_mode_fits(self.fill_mode, ndim)
 
         of_one, names = self._of_one(ndim)
@@ -96,8 +95,7 @@ class Reading:
             lead.append(maps.shape[1])
         shape = _layout.shape_to_channels_last(images.shape, self.data_format, ndim)
         *sizes, channels = shape[-1 - ndim :]
-        dtype = keras.backend.standardize_dtype(images.dtype)
-        settings.fill_value_fits(self._fill_value(), channels, dtype)
+        channels = self._channels(images, channels)
         shape = (*lead, *self._output_size(maps, tuple(sizes)), channels)
         return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 
@@ -106,6 +104,22 @@ class Reading:
 
     def _fill_value(self) -> float | list[float]:
         return list(self.fill_value) if isinstance(self.fill_value, tuple) else self.fill_value
+
+    # --- What is made of images
+
+    def _channels(self, images: Tensor, channels: int | None) -> int | None:
+        """The channels of what is read; raises where images cannot be read so."""
+        _checks.interpolated(images.dtype, self.interpolation)
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        settings.fill_value_fits(self._fill_value(), channels, dtype)
+        return channels
+
+    def _sample(self, images: Tensor, points: Points) -> Tensor:
+        """(batch, [d,] h, w, channels) of images at points."""
+        return sampler.read(images, points, self._sampling())
+
+    def output_dtype(self, images: Tensor) -> str:
+        return keras.backend.standardize_dtype(images.dtype)
 
     # --- What is particular to one kind of maps
 
@@ -162,7 +176,7 @@ class ReadImages(keras.Operation):
 
     def compute_output_spec(self, images, maps):
         shape = self.reading.output_shape(images, maps)
-        return keras.KerasTensor(shape, dtype=keras.backend.standardize_dtype(images.dtype))
+        return keras.KerasTensor(shape, dtype=self.reading.output_dtype(images))
 
     def get_config(self):
         return {**super().get_config(), **vars(self.reading)}

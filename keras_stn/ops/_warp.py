@@ -23,6 +23,7 @@ def warp(
     fill_value: float | Sequence[float] = 0.0,
     align_corners: bool = False,
     data_format: str | None = None,
+    inverse: bool = False,
 ) -> Tensor:
     """Warp images by the params of a transform.
 
@@ -52,6 +53,8 @@ def warp(
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
             setting by default.
+        inverse: Whether to read by the inverses of the maps: that puts what they have warped back where
+            it was, with the size of the images for output_size. The family must define `inverse`.
 
     Input shape:
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `params` (batch,
@@ -91,6 +94,7 @@ def warp(
         data_format,
         transform,
         output_size,
+        inverse,
     )
     return apply(warping, WarpImages, images=images, params=params)
 
@@ -101,6 +105,7 @@ class Warping(Reading):
 
     transform: Any
     output_size: Any
+    inverse: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,7 +113,10 @@ class Warping(Reading):
         self._set(
             transform=transform,
             output_size=None if size is None else _checks.size("output_size", size, transform.ndim),
+            inverse=_checks.boolean("inverse", self.inverse),
         )
+        if self.inverse:
+            self.transform.check_inverse()
 
     maps = "params"
 
@@ -131,16 +139,21 @@ class Warping(Reading):
         return self.output_size or source_size
 
     def _points(self, params, source_size):
-        output_size = self.output_size or source_size
-        return self.transform.points(params, source_size, output_size, self.align_corners)
+        output_size, transform = self.output_size or source_size, self.transform
+        if self.inverse:
+            sizes = output_size, source_size  # what was read is now made
+            transform, params = transform.inverted(params, *sizes, self.align_corners)
+        return transform.points(params, source_size, output_size, self.align_corners)
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class WarpImages(ReadImages):
     """The operation of `warp`."""
 
+    reading_type = Warping
+
     def __init__(self, *, name=None, **settings):
-        super().__init__(Warping(**settings), name)
+        super().__init__(self.reading_type(**settings), name)
 
     def get_config(self):
         transform = keras.saving.serialize_keras_object(self.reading.transform)

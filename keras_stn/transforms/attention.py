@@ -1,5 +1,7 @@
 """Attention: isotropic scale and translation."""
 
+import functools
+
 import tensorflow as tf
 
 from keras_stn.transforms.base import register
@@ -41,3 +43,8 @@ class Attention(OfAnyRank):
     def from_theta(self, theta):
         rows = matrix_rows(theta, self.ndim)
         return tf.concat([rows[0][0], *(row[-1] for row in rows)], axis=1)
+
+    def covering(self, theta):
+        rows = matrix_rows(theta, self.ndim)
+        scale = functools.reduce(tf.maximum, (tf.abs(row[axis]) for axis, row in enumerate(rows)))
+        return diagonal_matrix(scale, [row[-1] for row in rows])

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from keras_stn import _checks, grids
 from keras_stn.points import Deferred, Points
+from keras_stn.transforms.moves_boxes import MovesBoxes
 from keras_stn.transforms.operations import as_operations
 
 Tensor = Any
@@ -26,7 +27,7 @@ def register(cls: type) -> type:
 
 
 @as_operations
-class Transform:
+class Transform(MovesBoxes):
     """A family of maps from target points to source points, steered by a few parameters.
 
     Subclass it for a family of your own: state `num_params` and `identity_params`, and write `map`. A
@@ -48,6 +49,8 @@ class Transform:
         has_identity: Whether `identity_params` map every point to itself. A family that changes what the
             axes mean, as polar coordinates do, has none and starts from these params all the same.
         param_names: A word for each of them, by which `Bounded` knows it; () where none has a name.
+        straight: Whether straight lines stay straight under every map. The corners of a box then say
+            where it goes; of bent maps it takes points along its edges.
         ndim: How many axes an image has: 2, or 3 for volumes.
         params_ndim: How many axes params have: 2, (batch, num_params). For a field of params it is
             `ndim` + 2, (batch, [d,] h, w, num_params).
@@ -71,6 +74,7 @@ class Transform:
     num_params: int
     identity_params: tuple[float, ...]
     param_names: tuple[str, ...] = ()
+    straight = False
     has_identity = True
     ndim = 2
     params_ndim = 2
@@ -116,6 +120,21 @@ class Transform:
             f"{type(self).__name__} does not define the inverse of a map; transform_points "
             "goes from the target to the source."
         )
+
+    def check_inverse(self) -> None:
+        """Raise, before any work, where the family does not define `inverse`."""
+        if getattr(type(self).inverse, "__isabstractmethod__", False):
+            self.inverse(None)  # raises
+
+    def inverted(
+        self, params: Tensor, source_size: Any, output_size: Any, align_corners: bool = False
+    ) -> tuple["Transform", Tensor]:
+        """The inverses of the maps from an output to the images, as (family, params).
+
+        Their source is the output, and their output the images. That is `inverse`, but for a family
+        whose params have ranges, which it may leave, or count the pixels of their source.
+        """
+        return self, self.inverse(params)
 
     def tiles(self, count: int) -> Sequence[tuple[float, ...]]:
         """The params of `count` maps that show the picture between them, in rows, as glimpses start.

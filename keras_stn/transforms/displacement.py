@@ -38,7 +38,8 @@ class Displacement(Field):
         >>> image = np.arange(4, dtype="float32").reshape(1, 1, 4, 1)
         >>> field = np.zeros((1, 1, 4, 2), "float32")
         >>> field[0, 0, :, 0] = 0, 1, 0.5, -3
-        >>> keras_stn.ops.warp(image, field, "displacement").numpy().ravel().tolist()
+        >>> family = keras_stn.transforms.Displacement()
+        >>> keras_stn.ops.warp(image, field, family).numpy().ravel().tolist()
         [0.0, 2.0, 2.5, 0.0]
 
     Reference:

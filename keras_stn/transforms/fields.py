@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_stn import _checks, grids, sampler
 from keras_stn.grids import shape_of
 from keras_stn.sampler import Sampling
-from keras_stn.sampler.kernels import Kernel
+from keras_stn.sampler.kernels import KERNELS, Kernel
 from keras_stn.sampler.taps import taps_along
 from keras_stn.transforms.base import Transform
 from keras_stn.transforms.of_any_rank import axis_names
@@ -27,18 +27,27 @@ def _bspline_slopes(t: Tensor) -> Sequence[Tensor]:
     return -u * u / 2, t * (3 * t - 4) / 2, -u * (3 * u - 4) / 2, t * t / 2
 
 
-class _Spline(Sampling):
-    """Reads by cubic B-splines, which go past their control points: no kernel for images."""
+# They are none of the kernels of images: a spline goes past its control points. And no GridSample takes
+# their place in ONNX: it rounds coordinates, so that one huge number would reach all points around it.
+_KERNELS = {
+    "linear": KERNELS["bilinear"],
+    "bspline": Kernel((-1, 0, 1, 2), _bspline, _bspline_slopes),
+}
 
-    kernel = Kernel((-1, 0, 1, 2), _bspline, _bspline_slopes)
 
-    def __post_init__(self):
-        pass
+class _Between(Sampling):
+    """How a field is read; beyond its outermost points their values go on."""
+
+    def __init__(self, interpolation: str):
+        vars(self).update(interpolation=interpolation, fill_mode="nearest", fill_value=(0.0,))
+
+    @property
+    def kernel(self) -> Kernel:
+        return _KERNELS[self.interpolation]
 
 
-# Beyond the outermost points of a field stand copies of these.
-LINEAR, BSPLINE = Sampling("bilinear", "nearest"), _Spline("bspline", "nearest")
-INTERPOLATIONS = {"linear": LINEAR, "bspline": BSPLINE}
+INTERPOLATIONS = {name: _Between(name) for name in _KERNELS}
+LINEAR, BSPLINE = INTERPOLATIONS.values()
 
 
 class Field(Transform):
@@ -66,6 +75,15 @@ class Field(Transform):
             f"{name}.transform_points(params, points, source_size)."
         )
 
+    def inverted(self, params, source_size, output_size, align_corners=False):
+        """In pixels of the output, which is now the source."""
+        scales = [
+            grids.divisor(output, align_corners, params.dtype)
+            / grids.divisor(source, align_corners, params.dtype)
+            for output, source in zip(reversed(output_size), reversed(source_size), strict=True)
+        ]
+        return self, self.inverse(params) * grids.vector(scales, params.dtype)
+
     def get_config(self):
         return {"interpolation": self.interpolation, "ndim": self.ndim}
 
@@ -84,8 +102,11 @@ class Field(Transform):
         field = self.displacements(params, source_size, align_corners)
         points = grids.to_pixels(axes, shape_of(field)[1:-1], align_corners)
         shifts = components(sampler.read(field, points, self.between))
-        spans = [grids.divisor(size, align_corners, params.dtype) / 2 for size in reversed(source_size)]
-        return [axis + shift / length for axis, shift, length in zip(axes, shifts, spans, strict=True)]
+        pixels = [2 / grids.divisor(size, align_corners, params.dtype) for size in reversed(source_size)]
+        return [
+            axis + grids.rounded(shift * pixel)
+            for axis, shift, pixel in zip(axes, shifts, pixels, strict=True)
+        ]
 
 
 def components(field: Tensor) -> list[Tensor]:
@@ -102,7 +123,7 @@ def resized(field: Tensor, size: Sequence[Any], align_corners: bool, sampling: S
         total: Tensor = None
         for tap in taps_along(grids.places(have, want, align_corners, field.dtype), have, sampling):
             weight = tf.reshape(tap.weight, (-1, *[1] * (field.shape.rank - 1 - axis)))
-            term = tf.gather(field, tf.cast(tap.pixel, tf.int32), axis=axis) * weight
+            term = grids.rounded(tf.gather(field, tf.cast(tap.pixel, tf.int32), axis=axis) * weight)
             total = term if total is None else total + term
         field = total
     return field

@@ -91,9 +91,13 @@ class LensDistortion(Transform):
         series = grids.rounded(series * square) + k1
         tilt = grids.rounded(2 * p1 * b) + grids.rounded(2 * p2 * a)
         both = grids.rounded(series * square) + tilt
-        # What is added to the axes is exactly 0 where nothing is bent.
         along_x = grids.rounded(a * both) + grids.rounded(p2 * square)
         along_y = grids.rounded(b * both) + grids.rounded(p1 * square)
+        # Of what is no number `rounded` makes one on GPUs, which here would get either sign. So the axes
+        # are none then; else they stay as they are, and what is added is 0 where nothing is bent.
+        finite = tf.abs(params) < params.dtype.max
+        zero = tf.reduce_sum(tf.where(finite, tf.zeros_like(params), np.nan), axis=1, keepdims=True)
+        x, y = (axis + tf.expand_dims(zero, 2) for axis in (x, y))
         return x + grids.rounded(self.fx * along_x), y + grids.rounded(self.fy * along_y)
 
     def get_config(self):

@@ -89,6 +89,7 @@ def check_last_row(pixel_matrix: Tensor) -> None:
     if rows == columns and tf.executing_eagerly():
         last, affine = np.asarray(pixel_matrix[..., -1, :]), (*[0] * (columns - 1), 1)
         if np.any(last != affine):
+            hint = "; keras_stn.transforms.Projective takes others" if columns == 3 else ""
             raise _checks.error(
-                f"matrix must be affine, with a last row of {affine}. Received: {last.tolist()}."
+                f"matrix must be affine, with a last row of {affine}{hint}. Received: {last.tolist()}."
             )

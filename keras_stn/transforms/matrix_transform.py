@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks, grids, pixel_matrices
+from keras_stn.transforms import boxes as boxes_of
 from keras_stn.transforms.base import Transform
 from keras_stn.transforms.matrices import check_last_row, inverse_matrix, product
 
@@ -47,6 +48,7 @@ class MatrixTransform(Transform):
     """
 
     axis_aligned = False
+    straight = True
 
     @property
     def theta_shape(self) -> tuple[int, int]:
@@ -75,14 +77,18 @@ class MatrixTransform(Transform):
         theta = product(self._checked_theta(outer), self._checked_theta(inner), self.ndim)
         return self.from_theta(theta)
 
+    def check_inverse(self):
+        if getattr(type(self).from_theta, "__isabstractmethod__", False):
+            self.from_theta(None)  # raises
+
     def inverse(self, params):
         return self.from_theta(inverse_matrix(self._checked_theta(params), self.ndim))
 
     def tiles(self, count):
         """As square a table of tiles as `count` allows, row by row, each of them as a map of the family.
 
-        Those of a volume are as deep as it is. A family whose scale is one for all axes takes that of
-        the width, which is the smallest. Without `from_theta` all are the identity.
+        Those of a volume are as deep as it is. Without `from_theta` all are the identity. A family whose
+        scale is one for all axes takes that of the width, which is the smallest.
         """
         rows = math.isqrt(count)
         thetas = []
@@ -173,6 +179,90 @@ class MatrixTransform(Transform):
         sizes = source_size, source_size if output_size is None else output_size
         matrix = pixel_matrices.pixels_of_theta(theta, *sizes, align_corners)
         return matrix if target_to_source else inverse_matrix(matrix, self.ndim)
+
+    def from_boxes(
+        self, boxes, bounding_box_format, source_size=None, output_size=None, align_corners=False
+    ):
+        """The params that show boxes of the source, each from edge to edge of the output.
+
+        For crops of what a detector finds. A family that scales both axes alike shows the box with what
+        is beside it, all of it: its window has the shape of the picture, around the middle of the box.
+        `Translation` moves the middle of the box to that of the output.
+
+        Args:
+            boxes: (batch, 4), or (batch, n, 4) for n crops of each image; whole numbers or floating
+                point.
+            bounding_box_format: One of Keras', as in `transform_boxes`.
+            source_size: (height, width) of the images. Formats with `"rel_"` need no sizes, but with
+                `align_corners=True`.
+            output_size: (height, width) of the output, which counts with `align_corners=True` alone; the
+                size of the images by default.
+            align_corners: That of the layer that takes the params.
+
+        Returns:
+            (batch, num_params), or (batch, n, num_params); float32 at least.
+
+        Raises:
+            ValueError: if the family holds no such map; this is seen outside of graphs only.
+
+        Example:
+            >>> import numpy as np, keras_stn
+            >>> box = np.array([[10, 0, 30, 15]])  # of a picture 30 pixels high and 40 wide
+            >>> keras_stn.transforms.Affine().from_boxes(box, "xyxy", (30, 40)).numpy().tolist()
+            [[0.5, 0.0, 0.0, 0.0, 0.5, -0.5]]
+        """
+        boxes_of.check(boxes, 4)
+        sizes = boxes_of.sizes(bounding_box_format, source_size, output_size, align_corners)
+        flat = boxes_of.flat(boxes)
+        edges = boxes_of.to_edges(flat, bounding_box_format, sizes[0])
+        theta = boxes_of.theta_of_edges(edges, *sizes, align_corners)
+        return boxes_of.in_lead_of(boxes, self._showing(theta))
+
+    def from_rotated_boxes(self, boxes, source_size, output_size=None, align_corners=False):
+        """The params that show rotated boxes of the source upright, from edge to edge of the output.
+
+        `Affine` does so exactly. `Similarity` shows the box with what is beside it, all of it, and needs
+        an `aspect_ratio` as in `from_pixel_matrix`.
+
+        Args:
+            boxes: (batch, 5), or (batch, n, 5) for n crops of each image, as in
+                `transform_rotated_boxes`.
+            source_size: (height, width) of the images.
+            output_size: (height, width) of the output, which counts with `align_corners=True` alone; the
+                size of the images by default.
+            align_corners: That of the layer that takes the params.
+
+        Returns:
+            (batch, num_params), or (batch, n, num_params); float32 at least.
+
+        Raises:
+            ValueError: if the family holds no such map; this is seen outside of graphs only.
+
+        Example:
+            >>> import numpy as np, keras_stn
+            >>> box = np.array([[20, 15, 10, 5, np.pi / 2]])
+            >>> theta = keras_stn.transforms.Affine().from_rotated_boxes(box, (30, 40))
+            >>> theta.numpy().round(4).tolist()
+            [[0.0, -0.125, 0.0, 0.3333, 0.0, 0.0]]
+        """
+        boxes_of.check(boxes, 5)
+        flat, sizes = boxes_of.flat(boxes), (source_size, output_size or source_size)
+        theta = boxes_of.theta_of_rotated(flat, *sizes, align_corners)
+        return boxes_of.in_lead_of(boxes, self._showing(theta))
+
+    def covering(self, theta: Tensor) -> Tensor:
+        """The matrices of the family's maps that show all that `theta` shows, and least beside it.
+
+        For families that do not hold every crop; by default these are the very matrices.
+        """
+        return theta
+
+    def _showing(self, theta):
+        """The params of the maps that show what `theta` shows, and perhaps more."""
+        params = self.from_theta(self.covering(theta))
+        if tf.executing_eagerly():
+            boxes_of.check_shows(repr(self), np.asarray(theta), np.asarray(self.theta(params)))
+        return params
 
     def _check_belongs(self, theta, params):
         if not tf.executing_eagerly():

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_stn import _checks
+from keras_stn import _checks, grids
 from keras_stn.points import repeated
+from keras_stn.transforms import boxes
 
 Tensor = Any
 
@@ -23,15 +24,25 @@ TENSORS = {
     "grid": ("params",),
     "pixel_matrix": ("params",),
     "from_pixel_matrix": ("matrix",),
+    "constrain": ("params",),
+    "unconstrain": ("inner_params",),
+    "transform_boxes": ("params", "boxes"),
+    "transform_rotated_boxes": ("params", "boxes"),
+    "from_boxes": ("boxes",),
+    "from_rotated_boxes": ("boxes",),
     "from_points": ("source", "target"),
 }
 
 # The shapes of those that go with others.
 _EXPECTED = {
     "points": "(batch of params, n, 2)",
+    "boxes": "(batch of params, n, 4 or 5)",
     "inner": "(batch of outer, num_params)",
     "target": "(batch of source, 4, 2)",
 }
+
+# What may be whole numbers.
+_REAL = {"points", "boxes", "target"}
 
 
 def _size(family: Any, name: str, value: Any) -> tuple[Any, ...]:
@@ -39,15 +50,15 @@ def _size(family: Any, name: str, value: Any) -> tuple[Any, ...]:
     sizes = isinstance(value, (list, tuple)) and len(value) == family.ndim
     if sizes and any(map(tf.is_tensor, value)):
         return tuple(value)
-    return _static_size(family, name, value)
-
-
-def _static_size(family: Any, name: str, value: Any) -> tuple[int, ...]:
     return _checks.size(name, value, family.ndim)
 
 
 def _boolean(family: Any, name: str, value: Any) -> bool:
     return _checks.boolean(name, value)
+
+
+def _box_format(family: Any, name: str, value: Any) -> str:
+    return boxes.checked_format(value)
 
 
 def _as_it_is(family: Any, name: str, value: Any) -> Any:
@@ -57,9 +68,10 @@ def _as_it_is(family: Any, name: str, value: Any) -> Any:
 # How the other arguments are checked, by name; those that only a user's method has are not.
 _CHECKS: dict[str, Callable] = {
     "output_size": _size,
-    "source_size": _static_size,
+    "source_size": _size,
     "align_corners": _boolean,
     "target_to_source": _boolean,
+    "bounding_box_format": _box_format,
 }
 
 
@@ -121,18 +133,19 @@ def _tensors(family: Any, names: tuple[str, ...], values: list[Any]) -> list[Ten
     _checks.batch(names[1], second, _EXPECTED[names[1]], names[0], first)
     if any(isinstance(tensor, keras.KerasTensor) for tensor in tensors):
         return tensors
-    if tf.as_dtype(second.dtype) != tf.as_dtype(first.dtype):
-        second = tf.cast(second, first.dtype)
+    # Half precision has no pixel of 400.5.
+    dtype = grids.coordinate_dtype(first.dtype) if names[1] == "boxes" else first.dtype
+    first, second = tf.cast(first, dtype), tf.cast(second, dtype)
     if names[1] != "points":  # which are many, and whose batch of 1 every family takes
         second = _repeated(second, like=first)
     return [_repeated(first, like=second), second]
 
 
-def _repeated(params: Tensor, like: Tensor) -> Tensor:
-    """`params` with one row for each of the batch of `like`, where they are one row for all."""
-    if params.shape[0] != 1 or like.shape[0] == 1:
-        return params
-    return repeated(params, tf.shape(like)[0])
+def _repeated(tensor: Tensor, like: Tensor) -> Tensor:
+    """`tensor` with one row for each of the batch of `like`, where it has one row for all."""
+    if tensor.shape[0] != 1 or like.shape[0] == 1:
+        return tensor
+    return repeated(tensor, tf.shape(like)[0])
 
 
 def _tensor(family: Any, name: str, value: Any) -> Tensor:
@@ -140,9 +153,9 @@ def _tensor(family: Any, name: str, value: Any) -> Tensor:
     if name in ("points", "target"):
         count, n = (None, "n") if name == "points" else (4, "4")
         _checks.shape(name, tensor, (None, count, family.ndim), f"(batch, {n}, {family.ndim})")
-        _checks.real(name, tensor.dtype)
-        return tensor
-    if name == "theta":
+    elif name == "boxes":
+        boxes.check(tensor)
+    elif name == "theta":
         rows, columns = family.theta_shape
         _checks.shape(name, tensor, (None, rows, columns), f"(batch, {rows}, {columns})")
     elif name == "source":
@@ -150,9 +163,9 @@ def _tensor(family: Any, name: str, value: Any) -> Tensor:
     elif name == "matrix":
         _checks.pixel_matrix(name, tensor, family.ndim)
     else:
-        sizes, names = params_of_one(family)
+        sizes, names = params_of_one(family.transform if name == "inner_params" else family)
         _checks.shape(name, tensor, (None, *sizes), f"(batch, {names})")
-    _checks.floating(name, tensor.dtype)
+    (_checks.real if name in _REAL else _checks.floating)(name, tensor.dtype)
     return tensor
 
 

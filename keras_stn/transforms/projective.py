@@ -43,6 +43,7 @@ class Projective(Transform):
     identity_params = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
     param_names = ("h00", "h01", "h02", "h10", "h11", "h12", "h20", "h21")
     theta_shape = (3, 3)
+    straight = True
 
     def map(self, params, x, y):
         *rows, g, h = tf.split(tf.expand_dims(params, 2), 8, axis=1)  # (batch, 1, 1) each

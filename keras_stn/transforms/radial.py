@@ -65,7 +65,7 @@ def combined(weights: Tensor, terms: Tensor) -> tuple[Tensor, Any]:
     def gradient(upstream):
         by_terms = tf.expand_dims(upstream, 1) * weights
         batch, count, *_ = shape_of(terms)
-        if batch == 1:  # one matmul of all images
+        if terms.shape[0] == 1:  # one matmul of all images
             upstream = tf.expand_dims(upstream, 0)
             by_terms = tf.reduce_sum(by_terms, axis=0, keepdims=True)
         rows = tf.reshape(upstream, (batch, -1, tf.size(terms) // (batch * count)))

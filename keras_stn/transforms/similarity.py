@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_stn.transforms.base import register
+from keras_stn.transforms.matrices import matrix_rows
 from keras_stn.transforms.of_any_rank import axis_names
 from keras_stn.transforms.turning import Turning
 
@@ -50,3 +51,10 @@ class Similarity(Turning):
         """
         scale, angles, offsets = self.undone(theta)
         return tf.concat([scale, angles, *offsets], axis=1)
+
+    def covering(self, theta):
+        """Turned as the x axis of a picture is, and as large as the longer side."""
+        scale, angles, offsets = self.undone(theta)
+        (_, down_x, _), (_, down_y, _) = matrix_rows(theta, self.ndim)
+        down = tf.sqrt(tf.square(down_x * self.aspect_ratio) + tf.square(down_y))
+        return self.turned(angles, tf.maximum(scale, down), offsets)

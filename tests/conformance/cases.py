@@ -176,6 +176,12 @@ def params(transform, *many) -> np.ndarray:
 FAMILIES = {
     **{name: (f"transforms.{family.__name__}", family) for name, family in transforms.FAMILIES.items()},
     "rotation-of-oblongs": ("transforms.Rotation", lambda: transforms.Rotation(aspect_ratio=5 / 7)),
+    "bounded": (  # ranges that hold the inverses as well
+        "transforms.Bounded",
+        lambda: transforms.Bounded(
+            "similarity", fixed={"angle": 0.0}, scale_range=(0.4, 2.5), max_translation=(1.5, 2.0)
+        ),
+    ),
     "users-points": ("transforms.Transform", lambda: Bulge(power=3)),
     "users-matrix": ("transforms.MatrixTransform", Scroll),
 }
@@ -267,6 +273,12 @@ WARPS = [
         ("Warp",),
         lambda: Warp(fill_mode=("constant", "wrap"), fill_value=0.5),
         (IMAGES, params("affine")),
+    ),
+    Case(
+        "Warp-inverse-output_size",
+        ("Warp",),
+        lambda: Warp("similarity", (3, 8), inverse=True),
+        (IMAGES, params("similarity")),
     ),
     Case(
         "Warp-output_size-align_corners",
@@ -454,6 +466,18 @@ FUNCTIONS = [
         transform="attention",
         data_format="channels_first",
     ),
+    _warp("inverse", transform="similarity", inverse=True),
+    *(
+        Case(
+            f"valid_mask-{rule}",
+            ("ops.valid_mask",),
+            lambda rule=rule: (
+                lambda images, params: ops.valid_mask(images, params, "similarity", (4, 9), rule=rule)
+            ),
+            (IMAGES, params("similarity")),
+        )
+        for rule in ("center", "taps")
+    ),
     Case(
         "affine_grid",
         ("ops.affine_grid",),
@@ -486,6 +510,11 @@ def _methods(name, public, make):
         yield case("theta", family.theta, one)
     if has(family, "from_theta"):
         yield case("from_theta", family.from_theta, np.array(family.theta(one)))
+    if family.ndim == 2:
+        yield from _methods_of_boxes(case, family, one)
+    if isinstance(family, transforms.Bounded):
+        yield case("constrain", family.constrain, one)
+        yield case("unconstrain", family.unconstrain, np.array(family.constrain(one)))
     if has(family, "compose"):
         yield case("compose", family.compose, one, two)
     if has(family, "inverse"):
@@ -501,6 +530,22 @@ def _methods(name, public, make):
         corners = np.array([[[-1, -1], [1, -1], [1, 1], [-1, 1]]] * 2, "float32")
         nearby = corners + _uniform(2, 4, 2, within=0.3)
         yield case("from_points", family.from_points, nearby, corners)
+
+
+def _methods_of_boxes(case, family, one):
+    sizes = (7, 5), (4, 9)
+    boxes, rotated = _uniform(2, 3, 4, around=2, within=2), _uniform(2, 3, 5, around=2, within=2)
+    yield case("transform_boxes", lambda p, b: family.transform_boxes(p, b, "xywh", *sizes), one, boxes)
+    yield case(
+        "transform_rotated_boxes",
+        lambda p, b: family.transform_rotated_boxes(p, b, *sizes),
+        one,
+        rotated,
+    )
+    if isinstance(family, transforms.Affine | transforms.Attention | transforms.Similarity):
+        yield case("from_boxes", lambda b: family.from_boxes(b, "xywh", *sizes), boxes)
+    if isinstance(family, transforms.Affine):
+        yield case("from_rotated_boxes", lambda b: family.from_rotated_boxes(b, *sizes), rotated)
 
 
 METHODS = [case for name, family in FAMILIES.items() for case in _methods(name, *family)]

@@ -106,11 +106,11 @@ PARAMS = {
     "rotation": [[0.37], [-1.21]],
     "similarity": [[1.13, 0.37, 0.31, -0.17], [0.57, -1.21, -0.61, 0.93]],
     "affine": THETA.reshape(2, 6).tolist(),
-    "diffeomorphic_affine": (THETA - np.eye(2, 3)).reshape(2, 6).tolist(),
     **{
         name: np.random.default_rng(8).uniform(-0.9, 0.9, (2, 3, 2, 2)).tolist()
         for name in ("displacement", "velocity")
     },
+    "diffeomorphic_affine": (THETA - np.eye(2, 3)).reshape(2, 6).tolist(),
     "thin_plate_spline": np.random.default_rng(7).uniform(-0.3, 0.3, (2, 32)).tolist(),
     # Its first map has the left of the image behind the camera, from w = -0.2 on.
     "projective": [

@@ -137,6 +137,7 @@ NETWORK_WEIGHTS = {
     "conv": 6,
     "dense": 6,
     "strided_conv": 4 * 6 + 2 + 6,
+    "field_conv": 8,
     "volume_conv": 8,
 }
 
@@ -150,6 +151,7 @@ def shape_for(network):
 def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
     _, *shape = shape_for(name)
     family = transforms.Similarity(ndim=len(shape) - 1)
+    family = transforms.Displacement() if name == "field_conv" else family
     layer = SpatialTransformer(name, family, name="stn")
     layer.build((None, *shape))
     *network, kernel, bias = layer.weights
@@ -160,10 +162,7 @@ def test_weights_are_the_networks_and_a_kernel_and_bias_of_the_head(name):
         "stn/stn_localization/params/bias",
     )
     features = layer.localization.network.output_shape[-1]
-    assert (kernel.shape, bias.shape) == (
-        (features, family.num_params),
-        (family.num_params,),
-    )
+    assert (kernel.shape, bias.shape) == ((features, family.num_params), (family.num_params,))
     assert all(weight.path.startswith("stn/stn_localization/") for weight in layer.weights)
 
 

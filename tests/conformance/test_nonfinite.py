@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from families import as_params
 
 import keras_stn
 from keras_stn import ops
@@ -61,11 +62,11 @@ def test_bad_params_give_finite_images_and_touch_no_other(family, interpolation,
     cases = list(itertools.product(BAD, range(layer.transform.num_params)))
     images = tf.constant(pictures(2 * len(cases) + 1))
     good = np.tile(np.float32(layer.transform.identity_params) * 0.9 + 0.05, (len(images), 1))
-    reference = [tensor.numpy() for tensor in step(images, tf.constant(good))]
+    reference = [t.numpy() for t in step(images, tf.constant(as_params(family, good)))]
     params = good.copy()
     for image, (bad, column) in enumerate(cases):
         params[2 * image + 1, column] = bad  # each between two good ones
-    results = [tensor.numpy() for tensor in step(images, tf.constant(params))]
+    results = [t.numpy() for t in step(images, tf.constant(as_params(family, params)))]
     for image, case in enumerate(cases):
         assert np.all(np.isfinite(results[0][2 * image + 1])), case
     for have, want in zip(results, reference, strict=True):
@@ -82,7 +83,7 @@ def test_params_that_are_not_finite_put_the_middle_row_and_column_outside_as_wel
     params = np.tile(identity, (len(cases), 1))
     for image, (bad, column) in enumerate(cases):
         params[image, column] = bad
-    warped = run(layer)([pictures(len(cases)), params]).numpy()
+    warped = run(layer)([pictures(len(cases)), as_params(family, params)]).numpy()
     for case, image in zip(cases, warped, strict=True):
         assert np.all(image == 9), case
 

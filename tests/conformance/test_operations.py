@@ -10,6 +10,7 @@ from families import has
 import keras_stn
 from keras_stn import Warp, ops, transforms
 
+SIZE = IMAGES.shape[1:3]
 CORNERS = np.array([[[-1, -1], [1, -1], [1, 1], [-1, 1]]] * 2, "float32")
 families = pytest.mark.parametrize("name", FAMILIES)
 
@@ -17,14 +18,16 @@ families = pytest.mark.parametrize("name", FAMILIES)
 def model_of(family):
     """Everything that a family can do, on params and corners, and the warp of images undone."""
     images = keras.Input(IMAGES.shape[1:])
-    maps, corners = keras.Input((family.num_params,)), keras.Input(CORNERS.shape[1:])
-    grid = family.grid(maps, (4, 6), align_corners=True)
-    outputs = [family.transform_points(maps, corners), ops.grid_sample(images, grid)]
+    maps, corners = keras.Input(params(family).shape[1:]), keras.Input(CORNERS.shape[1:])
+    outputs = [
+        family.transform_points(maps, corners, SIZE),
+        ops.grid_sample(images, family.grid(maps, (4, 6), True, SIZE)),
+    ]
     if has(family, "inverse"):
         inverse = family.inverse(maps)
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
-            family.transform_points(inverse, corners),
+            family.transform_points(inverse, corners, SIZE),
         ]
     if has(family, "compose"):
         outputs += [
@@ -40,13 +43,15 @@ def inputs_of(family):
 
 
 def eagerly(family, images, maps, corners):
-    grid = family.grid(maps, (4, 6), align_corners=True)
-    outputs = [family.transform_points(maps, corners), ops.grid_sample(images, grid)]
+    outputs = [
+        family.transform_points(maps, corners, SIZE),
+        ops.grid_sample(images, family.grid(maps, (4, 6), True, SIZE)),
+    ]
     if has(family, "inverse"):
         inverse = family.inverse(maps)
         outputs += [
             Warp(family)([Warp(family)([images, maps]), inverse]),
-            family.transform_points(inverse, corners),
+            family.transform_points(inverse, corners, SIZE),
         ]
     if has(family, "compose"):
         outputs += [maps, np.array([family.identity_params] * 2), maps]

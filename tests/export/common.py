@@ -67,7 +67,9 @@ def warp(
     """A model of one Warp: images and params in, warped images out."""
     fill_mode, fill_value = FILLS[fill]
     images = keras.Input((*size, channels), batch_size=batch, name="images")
-    params = keras.Input((transforms.get(family).num_params,), batch_size=batch, name="params")
+    family = transforms.get(family)
+    shape = *(4, 3)[: family.params_ndim - 2], family.num_params  # fields are of 4 x 3 points
+    params = keras.Input(shape, batch_size=batch, name="params")
     layer = keras_stn.Warp(
         family, output_size, fill_mode=fill_mode, fill_value=fill_value, name="warped", **arguments
     )
@@ -88,7 +90,7 @@ def inputs(model, batch, within=0.6):
     return {
         "images": rng.random((batch, *images.shape[1:])).astype("float32"),
         "params": (
-            np.array(family.identity_params) + rng.uniform(-within, within, (batch, params.shape[1]))
+            np.array(family.identity_params) + rng.uniform(-within, within, (batch, *params.shape[1:]))
         ).astype("float32"),
     }
 
@@ -99,7 +101,8 @@ def strange_inputs(model, batch=None):
     for start in range(0, len(STRANGE_PARAMS), rows - 1):
         feed = inputs(model, rows)
         for row, (value, column) in enumerate(STRANGE_PARAMS[start : start + rows - 1], 1):
-            feed["params"][row, column % feed["params"].shape[1]] = value
+            numbers = feed["params"][row].reshape(-1)  # of a field, those of its first points
+            numbers[column % numbers.size] = value
         yield feed
 
 

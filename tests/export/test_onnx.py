@@ -51,7 +51,8 @@ def check(exported, family, interpolation, fill, size, batch=None, align_corners
     arguments = warp_arguments(family, interpolation, fill, size, batch, align_corners)
     path, report = exported("onnx", warp, arguments)
     assert report.ops["GridSample"] == 1
-    assert report.findings == []
+    # The squarings of a flow read the field by gathers, and the file says so.
+    assert [finding.rule for finding in report.findings] == ["gathers"] * (family == "velocity")
     model, running = warp(**arguments), runner(path)
     for n in (1, 3, 8, 32) if batch is None else (batch,):
         if max(size) < 100 or n <= 3:
