@@ -118,11 +118,17 @@ def main():
 
     figure = plt.figure(figsize=(12, 10.5), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=[5, 1])
-    cells = iter(above.subfigures(math.ceil((len(FAMILIES) + 1) / 3), 3).flat)
+    cells = iter(above.subfigures(math.ceil((len(FAMILIES) + 2) / 3), 3).flat)
     for name in sorted(FAMILIES, key=list(PICTURES).index):
         draw_pair(next(cells), picture, *made(name, *PICTURES[name]), fill_value=1.0)
     zoomed_out, pair = made("attention", {}, (2.5, 0.3, 0.2))[:2], ("reflect", "wrap")
     draw_pair(next(cells), picture, *zoomed_out, f"fill_mode={pair}", fill_mode=pair)
+
+    thumbnails, small = next(cells), (HEIGHT // 8, WIDTH // 8)
+    thumbnails.suptitle("an eighth as large, without and with antialias", fontsize=10)
+    family, params, _ = made("attention", {}, (1.0, 0.0, 0.0))
+    for axes, antialias in zip(thumbnails.subplots(1, 2), (False, True), strict=True):
+        axes.imshow(ops.warp(picture, params, family, small, antialias=antialias)[0])
 
     volumes = {"a volume": letter()}
     for name, (arguments, params) in VOLUMES.items():
