@@ -64,6 +64,10 @@ def read(images: Tensor, points: Points, sampling: Sampling, plain: Callable) ->
     """`keras_stn.sampler.read` with `sampling.antialias`, where `plain` is `read` itself."""
     if points.ndim != 2:
         raise _checks.missing("antialias=True is for images, not for volumes: use antialias=False.")
+    if points.whole is not None:  # the picture of all levels is too high for float16
+        raise _checks.missing(
+            'antialias=True is not for target="gpu", which computes in float16: use target="cpu".'
+        )
     sampling = dataclasses.replace(sampling, antialias=False)
     dtype, images = images.dtype, tf.cast(images, accumulator(images.dtype))
     sides = footprint(points)
