@@ -89,7 +89,8 @@ def at_import(node):
 
 def distribution(name):
     """How the package registry spells the name of a requirement or of an imported package."""
-    return re.split(r"[^\w.-]", name.strip())[0].replace("_", "-").lower()
+    name = re.split(r"[^\w.-]", name.strip())[0].replace("_", "-").lower()
+    return {"skimage": "scikit-image"}.get(name, name)
 
 
 def declared(option):
