@@ -1,4 +1,4 @@
-"""Antialiased reads in files. The exporters compare with Keras before they write; here other maps come."""
+"""Antialiased reads in files. Exporters compare with Keras as they write; here other maps come."""
 
 import keras
 import numpy as np
