@@ -188,14 +188,9 @@ def matrix_points(
         return Points(tuple(_each_axis(theta, *static, axis_aligned)), even=True)
     if not all(isinstance(size, int) for size in (*source_size, *output_size)):
         return Stack(_all_axes(theta, *static), even=True)
-    shape = tf.TensorShape([theta.shape[0], *output_size])
-    return Deferred(
-        _made_of_theta(*static),
-        (theta,),
-        shape,
-        lambda theta: Stack(_all_axes(theta, *static)),
-        even=True,
-    )
+    shape, make = tf.TensorShape([theta.shape[0], *output_size]), _made_of_theta(*static)
+    plain = lambda theta: Stack(_all_axes(theta, *static))  # noqa: E731
+    return Deferred(make, (theta,), shape, plain, even=True)
 
 
 @functools.lru_cache(maxsize=256)

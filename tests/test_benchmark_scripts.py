@@ -104,3 +104,12 @@ def test_a_slower_checkout_with_other_numbers_is_told(tmp_path):
         assert (shape, name, way, bits) == ("2x9x14x3", task, "function", "differ")
         assert float(before) < 50 <= float(after)
         assert min(float(least), float(ratio)) > 1
+
+
+def test_what_antialias_gains_and_costs_is_a_table_of_its_cases():
+    header, _, plain, smaller = run("antialias.py", "--smoke").splitlines()
+    assert header.startswith("| pixels for one | output | PSNR, plain | antialias |")
+    *_, before, after, _, _, _ = plain.strip("| ").split(" | ")
+    assert before == after  # nothing shrinks
+    *_, before, after, _, _, _ = smaller.strip("| ").split(" | ")
+    assert float(after) > float(before) + 10

@@ -7,6 +7,7 @@ of four images, plain and antialiased in turns: the median of each, and their ra
 """
 
 import argparse
+import importlib
 import statistics
 import time
 
@@ -105,9 +106,8 @@ def main():
     if arguments.smoke:
         image, names, repeats = np.random.default_rng(0).random((64, 72, 3)), ["1", "4"], 2
     else:
-        import skimage.data
-
-        image = getattr(skimage.data, arguments.photograph)() / 255.0
+        pictures = importlib.import_module("skimage.data")  # setup.cfg says "scikit-image"
+        image = getattr(pictures, arguments.photograph)() / 255.0
         names, repeats = list(CASES), arguments.repeats
     print("| pixels for one | output | PSNR, plain | antialias | ms, plain | antialias | ratio |")
     print("|---|---|---|---|---|---|---|")

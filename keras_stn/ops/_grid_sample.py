@@ -61,7 +61,8 @@ def grid_sample(
             over its area, as the differences to its neighbours say, or exactly the plain read where they
             are up to a pixel apart. For `interpolation="bilinear"` alone. Against 256 reads for each
             pixel of photographs it has more than 40 dB, where one has 24 to 30: at up to 8 times
-            smaller, and right up to 30 times. It costs four reads and smaller copies of the images.
+            smaller, and right up to 30 times. It costs four reads and smaller copies of the images. For
+            images, not for volumes, and not for `export_tflite(target="gpu")`.
 
     Input shape:
         `images` (batch, H, W, channels), or (batch, channels, H, W) for channels_first; `grid`

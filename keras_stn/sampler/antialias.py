@@ -225,7 +225,8 @@ def _first_level(images: Tensor, along: Sequence[Sampling]) -> Tensor:
         parts = [
             _beyond(images, dimension, sampling, -MARGIN, 0),
             images[:, :even] if dimension == 1 else images[:, :, :even],
-            _beyond(images, dimension, sampling, even, size + -size % MARGIN + MARGIN),
+            # Not -size % MARGIN: in ONNX that is less than 0.
+            _beyond(images, dimension, sampling, even, size + 2 * MARGIN - 1 - (size - 1) % MARGIN),
         ]
         images = tf.concat([_halved(part, dimension) for part in parts], axis=dimension)
     return images
