@@ -142,6 +142,9 @@ class Splatting:
         )
         return _layout.shape_from_channels_last(shape, self.data_format, ndim)
 
+    def output_dtype(self, values: Tensor) -> str:
+        return keras.backend.standardize_dtype(values.dtype)
+
     def __call__(self, values: Tensor, grid: Tensor) -> Tensor:
         ndim, shape = self._ndim, self.output_shape(values, grid)
         shape = _layout.shape_to_channels_last(shape, self.data_format, ndim)
