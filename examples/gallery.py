@@ -30,6 +30,7 @@ ORANGE, BLUE, BROWN = "#ff8c1a", "#22c7e8", "#b3541e"
 ACROSS = np.stack(np.meshgrid(np.linspace(-1, 1, 61), np.linspace(-1, 1, 9)), axis=-1)
 LATTICE = np.concatenate([ACROSS, ACROSS[..., ::-1]]).astype("float32")
 CUP = (-0.04, -0.28)  # the centre of the coffee, normalised (x, y)
+VIEW = (-0.4, -0.9), (0.7, -0.7), (0.9, 0.9), (-0.9, 0.5)  # what become the corners of the output
 rng = np.random.default_rng(4)
 
 # The arguments of each family, and params.
@@ -40,10 +41,7 @@ PICTURES = {
     "similarity": (ASPECT, (0.6, -0.5, 0.05, -0.1)),
     "affine": ({}, (0.8, 0.4, 0.0, 0.1, 0.8, -0.05)),
     "diffeomorphic_affine": ({}, (-0.4, 0.5, 0.0, -0.6, -0.1, -0.1)),
-    "projective": (
-        {},
-        Projective.from_points([[(-0.4, -0.9), (0.7, -0.7), (0.9, 0.9), (-0.9, 0.5)]])[0],
-    ),
+    "projective": ({}, Projective.from_points([VIEW])[0]),
     "lens_distortion": ({"fy": WIDTH / HEIGHT}, (-0.25, 0.02, 0.0, 0.0, 0.0)),
     "thin_plate_spline": ({}, rng.normal(0, 0.12, 32)),
     "displacement": (SPLINE, rng.normal(0, 35, (4, 6, 2))),
@@ -123,9 +121,8 @@ def main():
     cells = iter(above.subfigures(math.ceil((len(FAMILIES) + 1) / 3), 3).flat)
     for name in sorted(FAMILIES, key=list(PICTURES).index):
         draw_pair(next(cells), picture, *made(name, *PICTURES[name]), fill_value=1.0)
-    family, params, _ = made("attention", {}, (2.5, 0.3, 0.2))
-    pair = ("reflect", "wrap")  # of rows, of columns
-    draw_pair(next(cells), picture, family, params, f"fill_mode={pair}", fill_mode=pair)
+    zoomed_out, pair = made("attention", {}, (2.5, 0.3, 0.2))[:2], ("reflect", "wrap")
+    draw_pair(next(cells), picture, *zoomed_out, f"fill_mode={pair}", fill_mode=pair)
 
     volumes = {"a volume": letter()}
     for name, (arguments, params) in VOLUMES.items():
@@ -135,7 +132,6 @@ def main():
         axes.imshow(rendered(shown), cmap="copper", vmin=0, vmax=1)
         axes.spines[:].set_color("#d8d8d8")
         axes.set_title(title, fontsize=9)
-
     for axes in figure.axes:
         axes.set(xticks=[], yticks=[])
     path = options.out / "gallery.png"

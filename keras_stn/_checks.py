@@ -113,11 +113,13 @@ def count(argument: str, value: Any) -> int:
     raise error(f"{argument} must be a positive integer. Received: {argument}={value!r}.")
 
 
-def counts(argument: str, value: Any) -> tuple[int, ...]:
-    if isinstance(value, (list, tuple)) and all(map(_is_count, value)):
+def counts(argument: str, value: Any, least: int = 0) -> tuple[int, ...]:
+    """So many positive integers, or more."""
+    if isinstance(value, (list, tuple)) and all(map(_is_count, value)) and len(value) >= least:
         return tuple(map(int, value))
+    some = f", at least {least}" if least else ""
     raise error(
-        f"{argument} must be a list or tuple of positive integers. "
+        f"{argument} must be a list or tuple of positive integers{some}. "
         f"Received: {argument}={reprlib.repr(value)}."
     )
 

@@ -261,7 +261,6 @@ def test_layers_check_ranks_and_the_number_of_params():
     ("inputs", "came"),
     [
         (({"images": IMAGES, "params": PARAMS},), r"a dictionary of \['images', 'params'\]"),
-        (({"images": IMAGES}, PARAMS), r"\[{'images': array.*"),
         ((IMAGES,), "array.*"),
         ((keras.KerasTensor(IMAGES.shape),), "<KerasTensor.*"),
         (([IMAGES, PARAMS, PARAMS],), r"\[array.*"),
@@ -270,7 +269,6 @@ def test_layers_check_ranks_and_the_number_of_params():
     ],
     ids=[
         "dictionary",
-        "dictionary_of_images",
         "images",
         "symbol",
         "three",

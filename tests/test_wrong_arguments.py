@@ -185,11 +185,13 @@ CALLS = {
         lambda images: keras_stn.Localization("dense")(images), {"images": IMAGES}, words=OF_KERAS
     ),
     "SpatialTransformer": Called(
-        keras_stn.SpatialTransformer, {"localization": "dense", **WARPING}, layer_on_images
+        keras_stn.SpatialTransformer,
+        {"localization": "dense", "glimpses": 2, **WARPING},
+        layer_on_images,
     ),
     "Localization": Called(
         keras_stn.Localization,
-        {"network": "dense", "transform": "affine", "data_format": "channels_last"},
+        {"network": "dense", "transform": "affine", "glimpses": 2, "data_format": "channels_last"},
         layer_on_images,
     ),
     "warp": Called(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING, "inverse": False}),
@@ -233,8 +235,23 @@ CALLS = {
         words=OF_KERAS,
     ),
     "IdentityParams": Called(localization.IdentityParams, {"transform": "affine"}),
-    "Rotation": Called(transforms.Rotation, {"aspect_ratio": 1.0}),
-    "Similarity": Called(transforms.Similarity, {"aspect_ratio": 1.0}),
+    **{
+        family.__name__: Called(family, arguments)
+        for family, arguments in {
+            transforms.Affine: {"ndim": 2},
+            transforms.Attention: {"ndim": 2},
+            transforms.DiffeomorphicAffine: {"ndim": 2},
+            transforms.Displacement: {"interpolation": "linear", "ndim": 2},
+            transforms.LensDistortion: {"fx": 1.2, "fy": 1.3, "cx": 0.1, "cy": 0.0},
+            transforms.LogPolar: {"aspect_ratio": 1.5, "max_radius": 1.0, "min_radius": 0.1},
+            transforms.Polar: {"aspect_ratio": 1.5, "max_radius": 1.0},
+            transforms.Rotation: {"aspect_ratio": 1.0, "ndim": 2},
+            transforms.Similarity: {"aspect_ratio": 1.0, "ndim": 2},
+            transforms.ThinPlateSpline: {"grid_size": (2, 3), "regularization": 0.1},
+            transforms.Translation: {"ndim": 2},
+            transforms.Velocity: {"steps": 3, "interpolation": "linear", "ndim": 2},
+        }.items()
+    },
     "get": Called(transforms.get, {"transform": "affine"}),
     "resized_conv": Called(
         localization.resized_conv,
@@ -247,6 +264,14 @@ CALLS = {
         layer_on_images,
     ),
     "dense": Called(localization.dense, {"units": (3, 2), "dtype": "float32"}, layer_on_images),
+    "field_conv": Called(
+        localization.field_conv, {"filters": (2, 3), "ndim": 2, "dtype": "float32"}, layer_on_images
+    ),
+    "volume_conv": Called(
+        localization.volume_conv,
+        {"image_size": (6, 9, 5), "filters": (2,), "units": 3, "side": 4, "dtype": "float32"},
+        lambda network: network(np.zeros((2, 6, 9, 5, 3), "float32")),
+    ),
     "strided_conv": Called(
         localization.strided_conv,
         {"widths": (2,), "reduced": 2, "units": 3, "dtype": "float32"},

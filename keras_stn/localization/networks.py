@@ -192,8 +192,8 @@ def field_conv(
         >>> keras_stn.localization.field_conv().compute_output_shape((None, 90, 120, 3))
         (None, 23, 30, 32)
     """
-    filters, dtype = _checks.counts("filters", filters), _checks.dtype_policy("dtype", dtype)
-    kind = {2: layers.Conv2D, 3: layers.Conv3D}[ndim]
+    filters, dtype = _checks.counts("filters", filters, least=2), _checks.dtype_policy("dtype", dtype)
+    kind = {2: layers.Conv2D, 3: layers.Conv3D}[_checks.ndim("ndim", ndim)]
     stack = [
         _conv(width, 3, strides=2 if number < 2 else 1, dtype=dtype, kind=kind)
         for number, width in enumerate(filters)
@@ -232,7 +232,7 @@ def volume_conv(
         (None, 32)
     """
     image_size = _checks.size_or_unknown("image_size", image_size, 3)
-    filters, units = _checks.counts("filters", filters), _checks.count("units", units)
+    filters, units = _checks.counts("filters", filters, least=1), _checks.count("units", units)
     side, dtype = _checks.count("side", side), _checks.dtype_policy("dtype", dtype)
     block = [max((size or 0) // side, 1) for size in image_size]
     kernels = [tuple(max(size, 3) for size in block), *[3] * (len(filters) - 1)]

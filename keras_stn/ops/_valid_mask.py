@@ -69,9 +69,9 @@ def valid_mask(
         >>> shift = np.array([[0.6, 0.0]], "float32")  # 1.2 pixels of four: 1.2, 2.2, 3.2, 4.2
         >>> for rule in ("center", "taps"):
         ...     mask = keras_stn.ops.valid_mask(image, shift, "translation", rule=rule)
-        ...     print(mask.numpy().ravel().tolist())
-        [1.0, 1.0, 1.0, 0.0]
-        [1.0, 1.0, 0.0, 0.0]
+        ...     print(mask.numpy().ravel().astype(int).tolist())
+        [1, 1, 1, 0]
+        [1, 1, 0, 0]
     """
     masking = Masking(
         interpolation=interpolation,

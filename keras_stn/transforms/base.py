@@ -205,7 +205,7 @@ class Transform(MovesBoxes):
         static = tuple(source_size), tuple(output_size), align_corners
 
         def plain(params):
-            return self._pixels(params, *static, folded=False)
+            return self._pixels(params, *static, compiled=False)
 
         known = type(self) in FAMILIES.values()  # nobody knows whether users' code can be compiled
         if grids.in_float16() or not known or not all(map(_is_static, (*source_size, *output_size))):
@@ -213,10 +213,10 @@ class Transform(MovesBoxes):
         shape = tf.TensorShape([params.shape[0], *output_size])
         return Deferred(_made_of_params(self, *static), (params,), shape, plain)
 
-    def _pixels(self, params, source_size, output_size, align_corners, *, folded) -> Points:
-        """`points`; `folded` where nothing is lost if a compiler folds what is constant."""
+    def _pixels(self, params, source_size, output_size, align_corners, *, compiled) -> Points:
+        """`points`; `compiled` inside of what XLA compiles, where no file is made."""
         axes = grids.target_axes(output_size, align_corners, params.dtype)
-        if not folded:
+        if not compiled:
             # Converters fold what hangs on constants alone: x * x + y * y would stand in a file as a
             # picture, 1.7 MB at 640 pixels instead of 16 KB. So a zero made of the params is added.
             # By a comparison, for that of NaN is a zero as well.
@@ -274,4 +274,4 @@ def _is_static(size: Any) -> bool:
 @functools.lru_cache(maxsize=256)
 def _made_of_params(family: Transform, *static: Any) -> Callable:
     """A function of params to axes: one object for equal families, which caches know again."""
-    return lambda params: family._pixels(params, *static, folded=True).axes
+    return lambda params: family._pixels(params, *static, compiled=True).axes

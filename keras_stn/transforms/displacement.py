@@ -50,7 +50,7 @@ class Displacement(Field):
     def __init__(self, interpolation: str = "linear", ndim: int = 2):
         super().__init__(interpolation, ndim)
 
-    def displacements(self, params, source_size, align_corners):
+    def displacements(self, params, source_size, align_corners, compiled=False):
         return params
 
     @abc.abstractmethod

@@ -64,8 +64,13 @@ class Field(Transform):
         self.num_params, self.identity_params = self.ndim, (0.0,) * self.ndim
         self.param_names = axis_names(ndim)
 
-    def displacements(self, params: Tensor, source_size: Sequence[Any], align_corners: bool) -> Tensor:
-        """The field of displacements, of any size, that a field of params stands for."""
+    def displacements(
+        self, params: Tensor, source_size: Sequence[Any], align_corners: bool, compiled: bool = False
+    ) -> Tensor:
+        """The field of displacements, of any size, that a field of params stands for.
+
+        `compiled`: inside of what XLA compiles.
+        """
         raise NotImplementedError
 
     def map(self, params, *axes):
@@ -87,8 +92,8 @@ class Field(Transform):
     def get_config(self):
         return {"interpolation": self.interpolation, "ndim": self.ndim}
 
-    def _pixels(self, params, source_size, output_size, align_corners, *, folded):
-        field = self.displacements(params, source_size, align_corners)
+    def _pixels(self, params, source_size, output_size, align_corners, *, compiled):
+        field = self.displacements(params, source_size, align_corners, compiled)
         if self.between is not LINEAR or tuple(field.shape[1:-1]) != tuple(output_size):
             field = resized(field, output_size, align_corners, self.between)
         return grids.shifted_points(components(field), source_size, output_size, align_corners)

@@ -55,7 +55,7 @@ class Velocity(Field):
         self.steps = _checks.count("steps", steps)
         self.between = LINEAR
 
-    def displacements(self, params, source_size, align_corners):
+    def displacements(self, params, source_size, align_corners, compiled=False):
         if self.interpolation == "bspline":
             params = resized(params, source_size, align_corners, BSPLINE)
         size = grids.shape_of(params)[1:-1]
@@ -66,9 +66,23 @@ class Velocity(Field):
         ]
         to_own = grids.vector(own_pixels, params.dtype)
         flow = params * (to_own / 2**self.steps)
-        for _ in range(self.steps):
+
+        def squared(flow):
             there = grids.shifted_points(components(flow), size, size, align_corners)
-            flow += sampler.read(flow, there, LINEAR)
+            return flow + sampler.read(flow, there, LINEAR)
+
+        if compiled:
+            # XLA would make each of the flows again for each of its uses: a step of 479 ms instead of
+            # 37 at 8x224x224x3, and 267 ms instead of 8 forward.
+            _, flow = tf.while_loop(
+                lambda step, flow: step < self.steps,
+                lambda step, flow: (step + 1, squared(flow)),
+                (tf.constant(0), flow),
+                maximum_iterations=self.steps,
+            )
+        else:
+            for _ in range(self.steps):
+                flow = squared(flow)
         return flow / tf.where(to_own > 0, to_own, tf.ones_like(to_own))
 
     @abc.abstractmethod
