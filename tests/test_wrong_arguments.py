@@ -141,6 +141,7 @@ SAMPLING = {
     "fill_mode": "constant",
     "fill_value": 0.0,
     "align_corners": False,
+    "antialias": False,
 }
 FORMAT = {"data_format": "channels_last"}
 WARPING = {"transform": "affine", "output_size": (4, 5), **SAMPLING, **FORMAT}
