@@ -59,7 +59,7 @@ class Points:
         return self.shape[0] if self.shape[0] is not None else tf.shape(self.axes[0])[0]
 
     @property
-    def recipe(self) -> tuple[Callable, tuple[Tensor, ...]]:
+    def recipe(self) -> tuple[Callable, Sequence[Tensor]]:
         """A function, and the tensors of which it makes the axes."""
         return as_they_are, self.axes
 
@@ -102,7 +102,7 @@ class Points:
         if batch is None and self.shape[0] is not None and isinstance(count, int):
             batch = self.shape[0] // max(count, 1)
         points = self.each(functools.partial(_below, count=count, batch=batch, like=self.axes))
-        return dataclasses.replace(points, even=self.even, maps=count)
+        return dataclasses.replace(points, even=self.even, maps=count * self.maps)
 
     def each(self, function: Callable[[Tensor], Tensor]) -> "Points":
         """`function` of every coordinate."""
@@ -138,9 +138,8 @@ class Stack(Points):
     """Points that are made as one tensor, (ndim, batch, [d,] h, w)."""
 
     def __init__(self, stacked: Tensor, even: bool = False):
-        vars(self).update(
-            _stacked=stacked, whole=None, even=even
-        )  # which no one else may: the dataclass is frozen
+        # Which no one else may: the dataclass is frozen.
+        vars(self).update(_stacked=stacked, whole=None, even=even)
 
     @property
     def stacked(self) -> Tensor:
@@ -163,55 +162,47 @@ class Deferred(Points):
         tensors: What is trained: theta, params.
         shape: (batch, [d,] h, w), all but the batch static.
         plain: A function of `tensors` to the same points, for readers that do not compile.
-        count: How many of the batch of `tensors` are the maps of one image.
-        even: As of `Points`.
+        even, maps: As of `Points`.
     """
 
     def __init__(
         self,
         make: Callable,
-        tensors: tuple,
+        tensors: Sequence[Tensor],
         shape: tf.TensorShape,
         plain: Callable,
-        count: int = 1,
         even: bool = False,
+        maps: int = 1,
     ):
-        vars(self).update(_recipe=(make, tensors), shape=shape, _plain=plain, _count=count, whole=None)
-        vars(self).update(even=even, maps=count)
+        vars(self).update(_recipe=(make, tensors), shape=shape, _plain=plain, whole=None)
+        vars(self).update(even=even, maps=maps)
 
     def tiled(self, batch: Any) -> "Points":  # before what is large is made
         make, tensors = self.recipe
-        tensors = tuple(repeated(tensor, batch) for tensor in tensors)
+        tensors = [repeated(tensor, batch) for tensor in tensors]
         shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
-        return Deferred(make, tensors, shape, vars(self)["_plain"], vars(self)["_count"], self.even)
+        return Deferred(make, tensors, shape, vars(self)["_plain"], self.even, self.maps)
 
     def below(self, count: Any, batch: int | None = None) -> "Points":
         if not isinstance(count, int) or not count:
             return super().below(count, batch)
         make, tensors = self.recipe
         maps, first, *sizes = self.shape
-        batch = None if maps is None else maps // count
-        shape = tf.TensorShape([batch, count * first, *sizes])
+        shape = tf.TensorShape([None if maps is None else maps // count, count * first, *sizes])
+        # The batch stays the first axis of what is trained, for those who go from image to image.
+        tensors = [tf.reshape(tensor, (-1, count, *_shape_of(tensor)[1:])) for tensor in tensors]
         plain = vars(self)["_plain"]
 
         def plain_below(*tensors):
-            return plain(*tensors).below(count)
+            return plain(*map(_in_a_row, tensors)).below(count)
 
         return Deferred(
-            _made_below(make, count),
-            tensors,
-            shape,
-            plain_below,
-            count * vars(self)["_count"],
-            self.even,
+            _made_below(make, count), tensors, shape, plain_below, self.even, count * self.maps
         )
 
     @property
     def batch(self) -> Any:
-        batch = self.shape[0]
-        if batch is not None:
-            return batch
-        return tf.shape(self.recipe[1][0])[0] // vars(self)["_count"]
+        return self.shape[0] if self.shape[0] is not None else tf.shape(self.recipe[1][0])[0]
 
     @functools.cached_property
     def _made(self) -> Points:
@@ -243,7 +234,12 @@ def _made_below(make: Callable, count: int) -> Callable:
     """`make` with `count` maps below each other: one object for what is alike."""
 
     def below(*tensors):
-        axes = make(*tensors)
+        axes = make(*map(_in_a_row, tensors))
         return [_below(axis, count, None, axes) for axis in axes]
 
     return below
+
+
+def _in_a_row(tensor: Tensor) -> Tensor:
+    """(batch, count, ...) as (batch * count, ...)."""
+    return tf.reshape(tensor, (-1, *_shape_of(tensor)[2:]))

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 import keras_stn
 from keras_stn import Localization, SpatialTransformer, Warp, ops, transforms
+from keras_stn.sampler import Sampling, plan
 
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.normal(size=(2, 7, 5, 3))
@@ -38,13 +39,13 @@ def values_and_gradients(function, *tensors):
     return outputs, *tape.gradient(loss, tensors)
 
 
-def assert_alike(ours, theirs, *tensors):
+def assert_alike(ours, theirs, *tensors, atol=1e-12):
     pairs = zip(
         values_and_gradients(ours, *tensors), values_and_gradients(theirs, *tensors), strict=True
     )
     for have, want in pairs:
         assert have.shape == want.shape
-        np.testing.assert_allclose(have, want, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(have, want, rtol=0, atol=atol)
 
 
 def one_by_one(function):
@@ -64,6 +65,23 @@ def test_many_maps_are_read_as_one_by_one(images, params, transform):
         return warp(images, params, transform=transform)
 
     assert_alike(read, one_by_one(read), images, params)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("transform", ["affine", "projective"])
+@pytest.mark.parametrize("jit_compile", [None, False, True], ids=["eager", "graph", "xla"])
+def test_large_outputs_whose_gradients_are_made_image_by_image(transform, jit_compile):
+    """Above the size where the sampler loops over the images: each of them has several maps."""
+    images = RANDOM.normal(size=(3, 23, 31, 2))
+    family = transforms.get(transform)
+    params = RANDOM.uniform(-0.2, 0.2, (3, 2, family.num_params)) + family.identity_params
+
+    def read(images, params):
+        return warp(images, params, transform=transform, output_size=(130, 150))
+
+    assert plan.plan_for((3, 23, 31, 2), (3, 260, 150, 2), Sampling()).looped
+    function = read if jit_compile is None else tf.function(read, jit_compile=jit_compile)
+    assert_alike(function, one_by_one(read), images, params, atol=1e-9)  # of sums of 40,000 numbers
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
