@@ -280,3 +280,19 @@ def test_what_it_cannot_do_is_said():
         transforms.Displacement(ndim=4)
     with pytest.raises(ValueError, match=r"params must have shape \(batch of images, h, w, 2\)"):
         ops.warp(images(), np.zeros((2, 2)), "displacement")
+
+
+@pytest.mark.parametrize("family", [transforms.Displacement(), transforms.Velocity()], ids=repr)
+@pytest.mark.parametrize("known", [(4, 5), (4, None), (None, None)], ids=str)
+def test_a_field_of_known_size_moves_pictures_of_unknown_size(family, known):
+    params = field((4, 5))
+    warp = tf.function(
+        lambda images, params: ops.warp(images, params, family),
+        input_signature=[
+            tf.TensorSpec((None, None, None, 3), tf.float64),
+            tf.TensorSpec((None, *known, 2), tf.float64),
+        ],
+    )
+    # Roundings of float64: sizes that are not known are divided another way.
+    have, want = warp(images(), params), ops.warp(images(), params, family)
+    np.testing.assert_allclose(have, want, rtol=0, atol=1e-12)

@@ -183,3 +183,17 @@ def test_what_it_cannot_do_is_said_and_its_arguments_are_saved():
     with pytest.raises(ValueError, match="source_size must be the size of the images"):
         family.transform_points(np.zeros((1, 2, 2, 2)), np.zeros((1, 1, 2)))
     assert keras_stn.transforms.get("velocity").params_ndim == 4
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("field_size", [(1, 1), (1, 4), (3, 1)], ids=str)
+def test_points_in_a_field_of_one_velocity_move_by_it(field_size, align_corners):
+    """Also where a field has one point along an axis, whose ends are then the same place."""
+    images = np.random.default_rng(6).normal(size=(1, *SIZE, 2))
+    field = np.broadcast_to([1.5, -2.25], (1, *field_size, 2))
+    have, want = (
+        ops.warp(images, field, family, align_corners=align_corners)
+        for family in (transforms.Velocity(), transforms.Displacement())
+    )
+    # The sum of 2^7 parts, each rounded in float64.
+    np.testing.assert_allclose(have, want, rtol=0, atol=1e-12)

@@ -58,11 +58,15 @@ class Field(Transform):
 
     def __init__(self, interpolation: str, ndim: int):
         self.interpolation = _checks.one_of("interpolation", interpolation, INTERPOLATIONS)
-        self.between = INTERPOLATIONS[interpolation]
         self.ndim = _checks.ndim("ndim", ndim)
         self.params_ndim = self.ndim + 2
         self.num_params, self.identity_params = self.ndim, (0.0,) * self.ndim
         self.param_names = axis_names(ndim)
+
+    @property
+    def between(self) -> Sampling:
+        """How `displacements` are read between their points."""
+        return INTERPOLATIONS[self.interpolation]
 
     def displacements(
         self, params: Tensor, source_size: Sequence[Any], align_corners: bool, compiled: bool = False
@@ -94,7 +98,9 @@ class Field(Transform):
 
     def _pixels(self, params, source_size, output_size, align_corners, *, compiled):
         field = self.displacements(params, source_size, align_corners, compiled)
-        if self.between is not LINEAR or tuple(field.shape[1:-1]) != tuple(output_size):
+        # A known size and an unknown one are compared by no operator: that would be a tensor.
+        alike = all(map(_alike, field.shape[1:-1], output_size))
+        if self.between is not LINEAR or not alike:
             field = resized(field, output_size, align_corners, self.between)
         return grids.shifted_points(components(field), source_size, output_size, align_corners)
 
@@ -112,6 +118,10 @@ class Field(Transform):
             axis + grids.rounded(shift * pixel)
             for axis, shift, pixel in zip(axes, shifts, pixels, strict=True)
         ]
+
+
+def _alike(have: int | None, want: Any) -> bool:
+    return isinstance(want, int) and have == want
 
 
 def components(field: Tensor) -> list[Tensor]:

@@ -50,17 +50,18 @@ class Velocity(Field):
         Diffeomorphic Registration" (2018, arXiv:1805.04605).
     """
 
+    between = LINEAR
+
     def __init__(self, steps: int = 7, interpolation: str = "linear", ndim: int = 2):
         super().__init__(interpolation, ndim)
         self.steps = _checks.count("steps", steps)
-        self.between = LINEAR
 
     def displacements(self, params, source_size, align_corners, compiled=False):
         if self.interpolation == "bspline":
             params = resized(params, source_size, align_corners, BSPLINE)
         size = grids.shape_of(params)[1:-1]
         own_pixels = [
-            grids.span(own, align_corners, params.dtype)
+            grids.divisor(own, align_corners, params.dtype)
             / grids.divisor(source, align_corners, params.dtype)
             for own, source in zip(reversed(size), reversed(source_size), strict=True)
         ]
@@ -83,7 +84,7 @@ class Velocity(Field):
         else:
             for _ in range(self.steps):
                 flow = squared(flow)
-        return flow / tf.where(to_own > 0, to_own, tf.ones_like(to_own))
+        return flow / to_own
 
     @abc.abstractmethod
     def compose(self, outer, inner):
