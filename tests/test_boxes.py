@@ -520,3 +520,13 @@ def test_boxes_have_gradients_to_their_params():
 def test_wrong_arguments_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(transforms.Affine())
+
+
+@pytest.mark.parametrize("family", [transforms.Displacement(), transforms.Velocity()], ids=repr)
+def test_relative_boxes_need_a_size_where_params_count_pixels(family):
+    """Else params of 3 pixels would be 3 pictures."""
+    params, boxes = np.full((1, 4, 5, 2), 3.0), np.array([[[0.1, 0.2, 0.5, 0.6]]])
+    with pytest.raises(ValueError, match="source_size must be the size of the images"):
+        family.transform_boxes(params, boxes, "rel_xyxy")
+    moved = family.transform_boxes(params, boxes, "rel_xyxy", (20, 30))
+    np.testing.assert_allclose(moved, boxes + [3 / 30, 3 / 20] * 2, rtol=0, atol=1e-12)

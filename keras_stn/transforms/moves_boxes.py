@@ -53,7 +53,10 @@ class MovesBoxes:
         boxes_of.check(boxes, 4, ranks=(3,))
         sizes = boxes_of.sizes(bounding_box_format, source_size, output_size, align_corners)
         edges = boxes_of.to_edges(boxes, bounding_box_format, sizes[1])
-        edges = boxes_of.hull(edges, self._mover(params, *sizes, align_corners), self.straight)
+        # Boxes may do without a size, and params that count pixels may not.
+        known = None if source_size is output_size is None else sizes[0]
+        move = self._mover(params, *sizes, align_corners, known)
+        edges = boxes_of.hull(edges, move, self.straight)
         return boxes_of.kept_padding(boxes, boxes_of.from_edges(edges, bounding_box_format, sizes[0]))
 
     def transform_rotated_boxes(
@@ -83,7 +86,8 @@ class MovesBoxes:
             (batch, n, 5), in the dtype of `params` but at least float32; angles in (-pi, pi].
         """
         boxes_of.check(boxes, 5, ranks=(3,))
-        move = self._mover(params, source_size, output_size or source_size, align_corners)
+        sizes = source_size, output_size or source_size
+        move = self._mover(params, *sizes, align_corners, source_size)
         return boxes_of.kept_padding(boxes, boxes_of.rotated_hull(boxes, move, self.straight))
 
     @abc.abstractmethod
@@ -109,13 +113,16 @@ class MovesBoxes:
         """The params that show rotated boxes of the source: `keras_stn.MatrixTransform` says more."""
         raise _checks.missing(self._without_crops("from_rotated_boxes"))
 
-    def _mover(self, params, source_size, output_size, align_corners):
-        """What moves x, y of points (batch, n, m), in pixels of boxes, from target to source."""
+    def _mover(self, params, source_size, output_size, align_corners, known_size):
+        """What moves x, y of points (batch, n, m), in pixels of boxes, from target to source.
+
+        `known_size`: what the family is told of the images; None where only boxes have a size, of 1.
+        """
         if self.ndim != 2:
             raise _checks.error(f"Boxes need a family of 2 axes. Received: {self!r}.")
 
         def move(points):
-            return self.transform_points(params, points, source_size, align_corners)
+            return self.transform_points(params, points, known_size, align_corners)
 
         sizes = output_size, source_size
         return lambda x, y: boxes_of.moved(x, y, move, sizes, align_corners)
