@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import keras_stn
-from keras_stn import transforms
+from keras_stn import ops, transforms
 from keras_stn.transforms.turns import cos_sin
 
 MATRIX_FAMILIES = [  # but for the one whose params are a logarithm
@@ -250,3 +250,23 @@ def test_a_family_of_ones_own_is_saved_with_its_arguments(tmp_path):
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert loaded.layers[0].warp.transform.reach == 0.5
     assert np.array_equal(loaded(images), model(images))
+
+
+def test_a_family_that_is_changed_maps_as_it_is_now_and_so_do_its_equals():
+    """At a size that is compiled: what is compiled is found again by the family's arguments."""
+    images, params = np.random.default_rng(7).normal(size=(1, 130, 140, 1)), np.zeros((1, 2))
+
+    def warped(family):
+        return ops.warp(images, params, family).numpy()
+
+    def read(radius):
+        grid = transforms.Polar(max_radius=radius).grid(params, (130, 140))
+        return ops.grid_sample(images, grid).numpy()
+
+    family = transforms.Polar(max_radius=0.875)
+    # Sums in another order, of coordinates of 100 pixels: 1e-14 of each, by slopes of 5.
+    np.testing.assert_allclose(warped(family), read(0.875), rtol=0, atol=1e-11)
+    family.max_radius = 0.625
+    for have in (family, transforms.Polar(0.625)):
+        np.testing.assert_allclose(warped(have), read(0.625), rtol=0, atol=1e-11)
+    np.testing.assert_allclose(warped(transforms.Polar(0.875)), read(0.875), rtol=0, atol=1e-11)

@@ -1,6 +1,7 @@
 """What a transform family is, and the table of families."""
 
 import abc
+import copy
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -211,7 +212,9 @@ class Transform(MovesBoxes):
         if grids.in_float16() or not known or not all(map(_is_static, (*source_size, *output_size))):
             return plain(params)
         shape = tf.TensorShape([params.shape[0], *output_size])
-        return Deferred(_made_of_params(self, *static), (params,), shape, plain)
+        # As it is now: of a family that is changed later, caches would know the old self by the new.
+        make = _made_of_params(copy.copy(self), *static)
+        return Deferred(make, (params,), shape, plain)
 
     def _pixels(self, params, source_size, output_size, align_corners, *, compiled) -> Points:
         """`points`; `compiled` inside of what XLA compiles, where no file is made."""
