@@ -93,7 +93,7 @@ class Points:
         """The points of one map as those of so many."""
         return self.each(lambda axis: repeated(axis, batch))
 
-    def below(self, count: Any, batch: int | None = None) -> "Points":
+    def below(self, count: Any, batch: Any = None) -> "Points":
         """The points of `count` maps of each image, which follow each other, below each other as one.
 
         (batch * count, [d,] h, w) as (batch, count * [d or] h, ...): so an image is read at many maps,
@@ -115,7 +115,7 @@ def repeated(tensor: Tensor, batch: Any) -> Tensor:
     return tf.tile(tensor, (batch, *[1] * (tensor.shape.rank - 1)))
 
 
-def _below(axis: Tensor, count: Any, batch: int | None, like: Sequence[Tensor]) -> Tensor:
+def _below(axis: Tensor, count: Any, batch: Any, like: Sequence[Tensor]) -> Tensor:
     whole = functools.reduce(tf.add, map(tf.zeros_like, like))
     # A size of 1 that broadcasts is static, so what looks alike is alike. Not even a zero is added to
     # it: TensorFlow's graph optimiser would regroup the sum, for other roundings.
@@ -183,7 +183,7 @@ class Deferred(Points):
         shape = tf.TensorShape([batch if isinstance(batch, int) else None, *self.shape[1:]])
         return Deferred(make, tensors, shape, vars(self)["_plain"], self.even, self.maps)
 
-    def below(self, count: Any, batch: int | None = None) -> "Points":
+    def below(self, count: Any, batch: Any = None) -> "Points":
         if not isinstance(count, int) or not count:
             return super().below(count, batch)
         make, tensors = self.recipe

@@ -4,6 +4,7 @@ The oracle is a loop over the maps, whose numbers and gradients other files test
 read with the same weights, so float64 differs by the order of sums alone: 1e-12.
 """
 
+import functools
 import math
 import re
 
@@ -261,3 +262,40 @@ def test_errors_say_what_came():
         Warp()(IMAGES, PARAMS[..., :5])
     with pytest.raises(ValueError, match=r"params\.shape=\(3, 4, 6\)\. images has a batch of 2"):
         warp(IMAGES, np.repeat(PARAMS[:1], 3, axis=0))
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("count", [1, 2])
+def test_no_maps_at_all_are_no_crops_and_train_nothing(antialias, known, count):
+    """As where a detector finds no box, in images of which there are some."""
+    images = tf.Variable(IMAGES[:count])
+    params = tf.Variable(np.zeros((count, 0, 6)), shape=(count, 0, 6) if known else (count, None, 6))
+    read = functools.partial(warp, antialias=antialias)
+    with tf.GradientTape() as tape:
+        crops = (read if known else tf.function(read))(images, params)
+        loss = tf.reduce_sum(crops)
+    assert crops.shape == (count, 0, *OUTPUT, 3)
+    by_images, by_params = tape.gradient(loss, [images, params])
+    np.testing.assert_array_equal(by_images, np.zeros_like(IMAGES[:count]))
+    assert by_params.shape == (count, 0, 6)
+
+
+@pytest.mark.parametrize("params", [np.zeros((2, 0, 6)), np.zeros((2, 6))], ids=["many", "one"])
+def test_videos_without_frames_stay_as_many(params):
+    assert warp(VIDEOS[:, :0], params).shape == (2, 0, *OUTPUT, 3)
+
+
+def test_as_many_maps_as_frames_do_not_stand_for_those_of_other_videos():
+    """3 maps for 2 frames each are no maps of 2 videos of 3 frames, also where sizes are unknown."""
+    shapes = (None, None, 7, 5, 3), (None, None, 6)
+    read = tf.function(warp, input_signature=[tf.TensorSpec(shape, tf.float64) for shape in shapes])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a map for each frame"):
+        read(VIDEOS[:, :3], np.zeros((3, 2, 6)))
+
+
+@pytest.mark.parametrize("count", [MANY, None])
+def test_many_maps_read_images_of_which_no_size_is_known(count):
+    shapes = (None, None, None, None), (None, count, 6)
+    read = tf.function(warp, input_signature=[tf.TensorSpec(shape, tf.float64) for shape in shapes])
+    np.testing.assert_allclose(read(IMAGES, PARAMS), warp(IMAGES, PARAMS), rtol=0, atol=1e-12)

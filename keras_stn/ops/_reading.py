@@ -54,15 +54,15 @@ class Reading:
         if images.shape.rank == ndim + 2:
             outputs = self._read(images, maps, many)
         else:
-            frames = grids.shape_of(images)[1]
-            outputs = self._read(*_as_images(images, maps, many), many=False)
-            outputs = tf.reshape(outputs, (-1, frames, *grids.shape_of(outputs)[1:]))
+            frames, maps, lead = _as_images(images, maps, many)
+            outputs = self._read(frames, maps, many=False)
+            outputs = tf.reshape(outputs, (*lead, *grids.shape_of(outputs)[1:]))
         return _layout.from_channels_last(outputs, self.data_format, ndim)
 
     def _read(self, images: Tensor, maps: Tensor, many: bool) -> Tensor:
         """(batch, [d,] h, w, channels), or of `many` maps (batch, many, [d,] h, w, channels)."""
         _, *source_size, channels = grids.shape_of(images)
-        count = grids.shape_of(maps)[1] if many else 1
+        batch, count = grids.shape_of(maps)[:2] if many else (None, 1)
         if many:  # the grids of an image below each other are one grid, and the image is not copied
             maps = tf.reshape(maps, (-1, *grids.shape_of(maps)[2:]))
         first, *sizes = self._output_size(maps, tuple(images.shape[1:-1]))
@@ -70,9 +70,14 @@ class Reading:
         with sampler.compiled(images, (images.shape[0], rows, *sizes, channels)):
             points = self._points(maps, tuple(source_size))
             size = points.output_size
-            points = points.below(count) if many else points
+            # Of no maps at all a reshape cannot tell how many images there are.
+            some = isinstance(count, int) and count > 0
+            points = points.below(count, None if some else batch) if many else points
             outputs = self._sample(images, points)
-        return tf.reshape(outputs, (-1, count, *size, outputs.shape[-1])) if many else outputs
+        if not many:
+            return outputs
+        batch, *_, channels = grids.shape_of(outputs)
+        return tf.reshape(outputs, (-1 if some else batch, count, *size, channels))
 
     def output_shape(self, images: Tensor, maps: Tensor) -> _layout.Shape:
         """The static shape of what is read; raises where the tensors do not fit."""
@@ -151,8 +156,11 @@ class Reading:
         raise NotImplementedError
 
 
-def _as_images(frames: Tensor, maps: Tensor, many: bool) -> tuple[Tensor, Tensor]:
-    """The frames of videos as images, with a map for each; one map for all stays one."""
+def _as_images(frames: Tensor, maps: Tensor, many: bool) -> tuple[Tensor, Tensor, tuple[Any, Any]]:
+    """The frames of videos as images, with a map for each, and (batch, frames).
+
+    One map for all stays one.
+    """
     batch, count, *sizes = grids.shape_of(frames)
     if frames.shape[0] == 1 and maps.shape[0] != 1:
         batch, *_ = grids.shape_of(maps)
@@ -160,10 +168,13 @@ def _as_images(frames: Tensor, maps: Tensor, many: bool) -> tuple[Tensor, Tensor
     elif many and maps.shape[0] == 1:
         maps = repeated(maps, batch)
     if many:
+        if None in (*frames.shape[:2], *maps.shape[:2]):  # 2 x 3 frames are as many as 3 x 2 maps
+            message = "there must be a map for each frame of each video"
+            tf.debugging.assert_equal(tf.shape(maps)[:2], tf.shape(frames)[:2], message)
         maps = tf.reshape(maps, (-1, *grids.shape_of(maps)[2:]))
     elif maps.shape[0] != 1:
         maps = tf.repeat(maps, count, axis=0)
-    return tf.reshape(frames, (-1, *sizes)), maps
+    return tf.reshape(frames, (-1, *sizes)), maps, (batch, count)
 
 
 class ReadImages(keras.Operation):
