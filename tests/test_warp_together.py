@@ -185,6 +185,32 @@ def test_a_dictionary_moves_in_a_pipeline_and_in_a_model(size, tmp_path):
         assert_same(each([data, params]), want)
 
 
+def test_label_maps_move_by_nearest_also_beside_images_that_are_averaged():
+    data = {"images": smooth_pictures(), "segmentation_masks": example()["segmentation_masks"]}
+    params = np.array([[0.9, 0.1, 0.2], [1.4, -0.2, 0.0]], "float32")
+    moved = Warp("attention", antialias=True)(data, params)
+    assert_same(moved["images"], ops.warp(data["images"], params, "attention", antialias=True))
+    masks = ops.warp(data["segmentation_masks"], params, "attention", interpolation="nearest")
+    assert_same(moved["segmentation_masks"], masks)
+
+
+@pytest.mark.parametrize("channels", [False, True])
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_label_maps_of_videos_move_with_their_frames(per_frame, channels):
+    random = np.random.default_rng(0)
+    videos = random.uniform(size=(2, 4, 5, 7, 3)).astype("float32")
+    masks = random.integers(1, 9, (2, 4, 5, 7))
+    params = random.normal([1, 0.1, 0, -0.1, 1, 0.2], 0.1, (2, 4, 6)).astype("float32")
+    params = params if per_frame else params[:, :1].repeat(4, axis=1)
+    given = {"images": videos, "segmentation_masks": masks[..., np.newaxis] if channels else masks}
+    moved = Warp()(given, params if per_frame else params[:, 0])["segmentation_masks"]
+    frames = [
+        ops.warp(masks[:, n, ..., np.newaxis], params[:, n], interpolation="nearest") for n in range(4)
+    ]
+    want = np.stack(frames, axis=1)
+    assert_same(moved, want if channels else want[..., 0])
+
+
 def test_a_warp_is_saved_with_its_format_and_its_direction():
     warp = Warp("similarity", inverse=True, bounding_box_format="XYWH")
     copied = Warp.from_config(warp.get_config())

@@ -24,7 +24,7 @@ def move(warp: Any, data: Mapping[str, Any], params: Tensor) -> dict[str, Any]:
     images, warping = _checks.tensor("images", data["images"]), warp.warping()
     moved = {**data, "images": warp(images, params)}
     if "segmentation_masks" in data:
-        moved["segmentation_masks"] = _masks(warping, data["segmentation_masks"], params)
+        moved["segmentation_masks"] = _masks(warping, data["segmentation_masks"], images, params)
     if "bounding_boxes" in data:
         arguments = (warp.bounding_box_format, warping, images, params)
         moved["bounding_boxes"] = _boxes(data["bounding_boxes"], *arguments)
@@ -62,11 +62,12 @@ def _check(warp: Any, data: Mapping[str, Any], params: Tensor) -> None:
         ) from cause
 
 
-def _masks(warping: Warping, masks: Tensor, params: Tensor) -> Tensor:
-    """Label maps, (batch, [D,] H, W) or with an axis of channels: by nearest, and 0 outside."""
+def _masks(warping: Warping, masks: Tensor, images: Tensor, params: Tensor) -> Tensor:
+    """Label maps, with the axes of images or without that of channels: by nearest, and 0 outside."""
     masks = _checks.tensor("segmentation_masks", masks)
-    labels = dataclasses.replace(warping, interpolation="nearest", fill_value=0.0)
-    if _checks.rank_of(masks) != labels.transform.ndim + 1:
+    # Labels have no mean.
+    labels = dataclasses.replace(warping, interpolation="nearest", fill_value=0.0, antialias=False)
+    if _checks.rank_of(masks) != _checks.rank_of(images) - 1:
         return apply(labels, WarpImages, images=masks, params=params)
     labels = dataclasses.replace(labels, data_format="channels_last")
     masks = keras.ops.expand_dims(masks, -1)
