@@ -211,6 +211,34 @@ def test_label_maps_of_videos_move_with_their_frames(per_frame, channels):
     assert_same(moved, want if channels else want[..., 0])
 
 
+@pytest.mark.parametrize("shape", [(2, 4), (2, 1), (3, 5), (2, 5, 1)])
+def test_labels_that_are_not_one_for_each_box_are_refused(shape):
+    boxes = {"boxes": np.zeros((2, 5, 4), "float32"), "labels": np.zeros(shape, "int32")}
+    data = {"images": np.zeros((2, 5, 7, 1), "float32"), "bounding_boxes": boxes}
+    with pytest.raises(ValueError, match="^labels must have shape"):
+        Warp(bounding_box_format="xyxy")(data, np.zeros((2, 6), "float32"))
+    boxes = {key: keras.Input(batch_shape=array.shape) for key, array in boxes.items()}
+    data = {"images": keras.Input((5, 7, 1), batch_size=2), "bounding_boxes": boxes}
+    with pytest.raises(ValueError, match="^labels must have shape"):
+        Warp(bounding_box_format="xyxy")(data, keras.Input((6,), batch_size=2))
+
+
+def test_a_model_knows_the_batch_of_the_boxes_of_one_image_at_many_poses():
+    warp = Warp(bounding_box_format="xyxy")
+    boxes = {
+        "boxes": np.ones((1, 5, 4), "float32"),
+        "labels": np.arange(5, dtype="int32")[np.newaxis],
+    }
+    data = {"images": np.ones((1, 5, 7, 1), "float32"), "bounding_boxes": boxes}
+    params = np.tile(np.array([[1, 0, 0, 0, 1, 0]], "float32"), (3, 1))
+    moved = warp(data, params)["bounding_boxes"]
+    inputs = tf.nest.map_structure(lambda a: keras.Input(batch_shape=a.shape, dtype=str(a.dtype)), data)
+    symbolic = warp(inputs, keras.Input((6,), batch_size=3))["bounding_boxes"]
+    for key in ("boxes", "labels"):
+        assert moved[key].shape == symbolic[key].shape
+        assert moved[key].shape[0] == 3
+
+
 def test_a_warp_is_saved_with_its_format_and_its_direction():
     warp = Warp("similarity", inverse=True, bounding_box_format="XYWH")
     copied = Warp.from_config(warp.get_config())
