@@ -46,23 +46,24 @@ class Reading:
             object.__setattr__(self, name, value)  # which no one else may: the dataclass is frozen
 
     def __call__(self, images: Tensor, maps: Tensor) -> Tensor:
-        self.output_shape(images, maps)  # checks them
+        batch, *_ = self.output_shape(images, maps)  # checks them
         ndim = self._ndim(images, maps)
         many = len(maps.shape) > 1 + len(self._of_one(ndim)[0])
         images = _layout.to_channels_last(images, self.data_format, ndim)
         maps = tf.cast(maps, grids.coordinate_dtype(images.dtype))
         if images.shape.rank == ndim + 2:
-            outputs = self._read(images, maps, many)
+            outputs = self._read(images, maps, many, batch)
         else:
             frames = grids.shape_of(images)[1]
             outputs = self._read(*_as_images(images, maps, many), many=False)
-            outputs = tf.reshape(outputs, (-1, frames, *grids.shape_of(outputs)[1:]))
+            lead = -1 if batch is None else batch  # which -1 cannot tell of no frames
+            outputs = tf.reshape(outputs, (lead, frames, *grids.shape_of(outputs)[1:]))
         return _layout.from_channels_last(outputs, self.data_format, ndim)
 
-    def _read(self, images: Tensor, maps: Tensor, many: bool) -> Tensor:
+    def _read(self, images: Tensor, maps: Tensor, many: bool, batch: int | None = None) -> Tensor:
         """(batch, [d,] h, w, channels), or of `many` maps (batch, many, [d,] h, w, channels)."""
         _, *source_size, channels = grids.shape_of(images)
-        count = grids.shape_of(maps)[1] if many else 1
+        count, static = (grids.shape_of(maps)[1] if many else 1), maps.shape[0]
         if many:  # the grids of an image below each other are one grid, and the image is not copied
             maps = tf.reshape(maps, (-1, *grids.shape_of(maps)[2:]))
         first, *sizes = self._output_size(maps, tuple(images.shape[1:-1]))
@@ -70,9 +71,12 @@ class Reading:
         with sampler.compiled(images, (images.shape[0], rows, *sizes, channels)):
             points = self._points(maps, tuple(source_size))
             size = points.output_size
-            points = points.below(count) if many else points
+            points = points.below(count, static) if many else points
             outputs = self._sample(images, points)
-        return tf.reshape(outputs, (-1, count, *size, outputs.shape[-1])) if many else outputs
+        if not many:
+            return outputs
+        lead = -1 if batch is None else batch
+        return tf.reshape(outputs, (lead, count, *size, outputs.shape[-1]))
 
     def output_shape(self, images: Tensor, maps: Tensor) -> _layout.Shape:
         """The static shape of what is read; raises where the tensors do not fit."""
@@ -82,6 +86,7 @@ class Reading:
         frames = [None] * (len(images.shape) == ndim + 3)
         _checks.shape("images", images, (None,) * (ndim + 2 + len(frames)), axes)
         settings.fill_mode_fits(self.fill_mode, ndim)
+        settings.antialias_fits(self.antialias, ndim)
 
         of_one, names = self._of_one(ndim)
         names = f"(batch of images, {names})"
