@@ -171,13 +171,12 @@ def plot_warps(
     return figure
 
 
-def _outline(warp, params, *sizes):
+def _outline(warp, params, image_size, output_size, align_corners):
     """Where a `Warp` looks."""
     family = warp.transform
     if warp.inverse:
-        *image_and_output, align_corners = sizes
-        family, params = family.inverted(params, *reversed(image_and_output), align_corners)
-    return sampling_quadrilateral(family, params, *sizes, 16)
+        family, params = family.inverted(params, output_size, image_size, align_corners)
+    return sampling_quadrilateral(family, params, image_size, output_size, align_corners, 16)
 
 
 def _warp_and_params(images, transformer, params):
