@@ -50,9 +50,9 @@ def summed(terms: Tensor) -> Tensor:
     if count == 1:
         return tf.squeeze(terms, 1)
     half = count // 2
-    first, second, *rest = tf.split(terms, (half, half, *[1] * (count % 2)), axis=1)
-    total = summed(first + second)
-    return total + tf.squeeze(rest[0], 1) if rest else total
+    # Not by tf.split: GPU delegates get parts of several rows wrong, and say nothing.
+    total = summed(terms[:, :half] + terms[:, half : 2 * half])
+    return total + tf.squeeze(terms[:, 2 * half :], 1) if count % 2 else total
 
 
 @tf.custom_gradient

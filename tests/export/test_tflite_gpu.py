@@ -78,7 +78,7 @@ def run_on_gpu(feeds, expected):
             yield path, {name: outputs[name].reshape(expected[path][name].shape) for name in outputs}
 
 
-def check(cases, tmp_path):
+def check(cases, tmp_path, atol=ATOL):
     """Export (name, model, feed), run all in one process, and compare with Keras; a model is exported
     once for each batch."""
     feeds, expected, nearest, files = {}, {}, {}, {}
@@ -98,7 +98,7 @@ def check(cases, tmp_path):
             error = np.sort(np.abs(outputs[name] - truth).ravel())
             # Of points halfway between two pixels nearest may take either.
             errors[path.stem] = error[: error.size - int(1e-3 * error.size * nearest[path])].max()
-    assert max(errors.values()) <= ATOL, errors
+    assert max(errors.values()) <= atol, errors
     return errors
 
 
@@ -121,9 +121,25 @@ def test_families_match_keras_on_the_gpu(tmp_path, size):
     def cases():
         for family, batch in zip(transforms.FAMILIES, itertools.cycle([3, 1]), strict=False):
             model = warp(family, size, output_size=size)
-            yield f"{family}-{batch}", model, inputs(model, batch)
+            if family != "thin_plate_spline":
+                yield f"{family}-{batch}", model, inputs(model, batch)
 
     check(cases(), tmp_path)
+
+
+@pytest.mark.slow
+@needs_driver
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_spline_matches_keras_on_the_gpu(tmp_path, batch):
+    """Sixteen logarithms, each off by a rounding of a GPU's own, are added up: 4e-5 at 64 pixels, where
+    params of 0.6 move neighbours several pixels apart. A half-pixel error would be 0.5."""
+
+    def cases():
+        for size in [(20, 28), (64, 60)]:
+            model = warp("thin_plate_spline", size, output_size=size)
+            yield f"{size[0]}", model, inputs(model, batch)
+
+    check(cases(), tmp_path, atol=4e-5)
 
 
 @pytest.mark.slow
