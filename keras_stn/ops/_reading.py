@@ -87,6 +87,7 @@ class Reading:
         frames = [None] * (len(images.shape) == ndim + 3)
         _checks.shape("images", images, (None,) * (ndim + 2 + len(frames)), axes)
         settings.fill_mode_fits(self.fill_mode, ndim)
+        settings.antialias_fits(self.antialias, ndim)
 
         of_one, names = self._of_one(ndim)
         names = f"(batch of images, {names})"

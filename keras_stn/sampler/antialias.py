@@ -28,6 +28,7 @@ import tensorflow as tf
 from keras_stn import _checks
 from keras_stn.grids import image_size, shape_of
 from keras_stn.points import Points
+from keras_stn.sampler import settings
 from keras_stn.sampler.borders import FAR
 from keras_stn.sampler.sampling import Sampling
 from keras_stn.sampler.taps import accumulator, bounded
@@ -62,8 +63,7 @@ _LEAST = 0.1
 
 def read(images: Tensor, points: Points, sampling: Sampling, plain: Callable) -> Tensor:
     """`keras_stn.sampler.read` with `sampling.antialias`, where `plain` is `read` itself."""
-    if points.ndim != 2:
-        raise _checks.missing("antialias=True is for images, not for volumes: use antialias=False.")
+    settings.antialias_fits(sampling.antialias, points.ndim)
     if points.whole is not None:  # the picture of all levels is too high for float16
         raise _checks.missing(
             'antialias=True is not for target="gpu", which computes in float16: use target="cpu".'

@@ -82,6 +82,12 @@ def antialias(value: Any, interpolation: str) -> None:
         )
 
 
+def antialias_fits(value: bool, ndim: int) -> None:
+    """Raise unless images of so many axes can be averaged."""
+    if value and ndim != 2:
+        raise _checks.missing("antialias=True is for images, not for volumes: use antialias=False.")
+
+
 def fill_value(value: Any) -> float | list[float]:
     """A finite number, or one finite number per channel; returned in a form that JSON can hold."""
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
