@@ -151,7 +151,9 @@ def plot_warps(
     inputs = _pictures(images, warp.data_format)
     outputs = [_pictures(warp(images, one), warp.data_format) for one in glimpses]
     sizes = inputs.shape[1:3], outputs[0].shape[1:3], warp.align_corners
-    outlines = np.array([sampling_quadrilateral(warp.transform, one, *sizes, 16) for one in glimpses])
+    outlines = np.array([_outline(warp, one, *sizes) for one in glimpses])
+    if outlines.shape[1] == 1:  # one map for all images
+        outlines = outlines.repeat(len(inputs), axis=1)
     rows, columns = 1 + len(glimpses), len(inputs)
     figure = Figure(figsize=(1.3 * columns + 0.4, 1.4 * rows + 0.3), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -167,6 +169,14 @@ def plot_warps(
     for row, name in zip(axes, ("input", *["output"] * len(glimpses)), strict=True):
         row[0].set_ylabel(name, fontsize=10)
     return figure
+
+
+def _outline(warp, params, image_size, output_size, align_corners):
+    """Where a `Warp` looks."""
+    family = warp.transform
+    if warp.inverse:
+        family, params = family.inverted(params, output_size, image_size, align_corners)
+    return sampling_quadrilateral(family, params, image_size, output_size, align_corners, 16)
 
 
 def _warp_and_params(images, transformer, params):

@@ -299,3 +299,27 @@ def test_many_maps_read_images_of_which_no_size_is_known(count):
     shapes = (None, None, None, None), (None, count, 6)
     read = tf.function(warp, input_signature=[tf.TensorSpec(shape, tf.float64) for shape in shapes])
     np.testing.assert_allclose(read(IMAGES, PARAMS), warp(IMAGES, PARAMS), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("antialias", [False, True])
+def test_no_maps_and_no_frames_give_none(antialias):
+    """A detector may have found nothing."""
+    images = np.ones((2, 4, 5, 1), "float32")
+
+    def warp(*shapes):
+        return ops.warp(*(tf.zeros(shape) for shape in shapes), antialias=antialias)
+
+    assert warp(images.shape, (2, 0, 6)).shape == (2, 0, 4, 5, 1)
+    assert warp((1, *images.shape[1:]), (2, 0, 6)).shape == (2, 0, 4, 5, 1)
+    assert warp((2, 0, 4, 5, 1), (2, 6)).shape == (2, 0, 4, 5, 1)
+    assert warp((2, 0, 4, 5, 1), (2, 0, 6)).shape == (2, 0, 4, 5, 1)
+    unknown = tf.function(lambda params: ops.warp(images, params, antialias=antialias))
+    unknown = unknown.get_concrete_function(tf.TensorSpec((2, None, 6)))
+    assert unknown(tf.zeros((2, 0, 6))).shape == (2, 0, 4, 5, 1)
+    assert unknown(tf.zeros((2, 3, 6))).shape == (2, 3, 4, 5, 1)
+
+
+def test_what_volumes_do_not_have_is_said_while_a_model_is_made():
+    warp = keras_stn.Warp(transforms.Affine(ndim=3), antialias=True)
+    with pytest.raises(NotImplementedError, match="^antialias=True is for images, not for volumes"):
+        warp(keras.Input((4, 5, 6, 1)), keras.Input((12,)))

@@ -140,6 +140,23 @@ def test_figure_draws_the_outlines_of_all_glimpses_and_their_outputs_below_each_
             np.testing.assert_array_equal(each.images[0].get_array(), glimpse)
 
 
+def test_figure_of_a_warp_by_inverses_draws_where_it_reads():
+    images = np.random.default_rng(0).random((2, 8, 12, 1)).astype("float32")
+    params = np.array([[0.5, 0.5, 0.0], [0.5, 0.0, 0.25]], "float32")
+    figure = plot_warps(images, keras_stn.Warp("attention", (4, 6), inverse=True), params)
+    inverses = transforms.Attention().inverse(params)
+    corners = sampling_quadrilateral("attention", inverses, (8, 12), (4, 6))
+    for axes, want in zip(figure.axes, corners, strict=False):
+        np.testing.assert_allclose(_line(axes, "outline")[::16][:4], want, atol=ATOL)
+
+
+def test_figure_draws_one_map_on_all_images():
+    images = np.random.default_rng(0).random((3, 8, 12, 1)).astype("float32")
+    figure = plot_warps(images, keras_stn.Warp("attention"), np.array([[0.5, 0.5, 0.0]], "float32"))
+    outlines = [_line(axes, "outline") for axes in figure.axes[:3]]
+    np.testing.assert_array_equal(outlines[1:], outlines[:-1])
+
+
 def test_outline_of_a_field_is_in_pixels_of_the_image():
     field = np.zeros((1, 2, 3, 2))
     field[..., 0] = 2.0

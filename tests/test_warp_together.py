@@ -185,6 +185,60 @@ def test_a_dictionary_moves_in_a_pipeline_and_in_a_model(size, tmp_path):
         assert_same(each([data, params]), want)
 
 
+def test_label_maps_move_by_nearest_also_beside_images_that_are_averaged():
+    data = {"images": smooth_pictures(), "segmentation_masks": example()["segmentation_masks"]}
+    params = np.array([[0.9, 0.1, 0.2], [1.4, -0.2, 0.0]], "float32")
+    moved = Warp("attention", antialias=True)(data, params)
+    assert_same(moved["images"], ops.warp(data["images"], params, "attention", antialias=True))
+    masks = ops.warp(data["segmentation_masks"], params, "attention", interpolation="nearest")
+    assert_same(moved["segmentation_masks"], masks)
+
+
+@pytest.mark.parametrize("channels", [False, True])
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_label_maps_of_videos_move_with_their_frames(per_frame, channels):
+    random = np.random.default_rng(0)
+    videos = random.uniform(size=(2, 4, 5, 7, 3)).astype("float32")
+    masks = random.integers(1, 9, (2, 4, 5, 7))
+    params = random.normal([1, 0.1, 0, -0.1, 1, 0.2], 0.1, (2, 4, 6)).astype("float32")
+    params = params if per_frame else params[:, :1].repeat(4, axis=1)
+    given = {"images": videos, "segmentation_masks": masks[..., np.newaxis] if channels else masks}
+    moved = Warp()(given, params if per_frame else params[:, 0])["segmentation_masks"]
+    frames = [
+        ops.warp(masks[:, n, ..., np.newaxis], params[:, n], interpolation="nearest") for n in range(4)
+    ]
+    want = np.stack(frames, axis=1)
+    assert_same(moved, want if channels else want[..., 0])
+
+
+@pytest.mark.parametrize("shape", [(2, 4), (2, 1), (3, 5), (2, 5, 1)])
+def test_labels_that_are_not_one_for_each_box_are_refused(shape):
+    boxes = {"boxes": np.zeros((2, 5, 4), "float32"), "labels": np.zeros(shape, "int32")}
+    data = {"images": np.zeros((2, 5, 7, 1), "float32"), "bounding_boxes": boxes}
+    with pytest.raises(ValueError, match="^labels must have shape"):
+        Warp(bounding_box_format="xyxy")(data, np.zeros((2, 6), "float32"))
+    boxes = {key: keras.Input(batch_shape=array.shape) for key, array in boxes.items()}
+    data = {"images": keras.Input((5, 7, 1), batch_size=2), "bounding_boxes": boxes}
+    with pytest.raises(ValueError, match="^labels must have shape"):
+        Warp(bounding_box_format="xyxy")(data, keras.Input((6,), batch_size=2))
+
+
+def test_a_model_knows_the_batch_of_the_boxes_of_one_image_at_many_poses():
+    warp = Warp(bounding_box_format="xyxy")
+    boxes = {
+        "boxes": np.ones((1, 5, 4), "float32"),
+        "labels": np.arange(5, dtype="int32")[np.newaxis],
+    }
+    data = {"images": np.ones((1, 5, 7, 1), "float32"), "bounding_boxes": boxes}
+    params = np.tile(np.array([[1, 0, 0, 0, 1, 0]], "float32"), (3, 1))
+    moved = warp(data, params)["bounding_boxes"]
+    inputs = tf.nest.map_structure(lambda a: keras.Input(batch_shape=a.shape, dtype=str(a.dtype)), data)
+    symbolic = warp(inputs, keras.Input((6,), batch_size=3))["bounding_boxes"]
+    for key in ("boxes", "labels"):
+        assert moved[key].shape == symbolic[key].shape
+        assert moved[key].shape[0] == 3
+
+
 def test_a_warp_is_saved_with_its_format_and_its_direction():
     warp = Warp("similarity", inverse=True, bounding_box_format="XYWH")
     copied = Warp.from_config(warp.get_config())

@@ -24,7 +24,7 @@ def move(warp: Any, data: Mapping[str, Any], params: Tensor) -> dict[str, Any]:
     images, warping = _checks.tensor("images", data["images"]), warp.warping()
     moved = {**data, "images": warp(images, params)}
     if "segmentation_masks" in data:
-        moved["segmentation_masks"] = _masks(warping, data["segmentation_masks"], params)
+        moved["segmentation_masks"] = _masks(warping, data["segmentation_masks"], images, params)
     if "bounding_boxes" in data:
         arguments = (warp.bounding_box_format, warping, images, params)
         moved["bounding_boxes"] = _boxes(data["bounding_boxes"], *arguments)
@@ -62,11 +62,12 @@ def _check(warp: Any, data: Mapping[str, Any], params: Tensor) -> None:
         ) from cause
 
 
-def _masks(warping: Warping, masks: Tensor, params: Tensor) -> Tensor:
-    """Label maps, (batch, [D,] H, W) or with an axis of channels: by nearest, and 0 outside."""
+def _masks(warping: Warping, masks: Tensor, images: Tensor, params: Tensor) -> Tensor:
+    """Label maps, with the axes of images or without that of channels: by nearest, and 0 outside."""
     masks = _checks.tensor("segmentation_masks", masks)
-    labels = dataclasses.replace(warping, interpolation="nearest", fill_value=0.0)
-    if _checks.rank_of(masks) != labels.transform.ndim + 1:
+    # Labels have no mean.
+    labels = dataclasses.replace(warping, interpolation="nearest", fill_value=0.0, antialias=False)
+    if _checks.rank_of(masks) != _checks.rank_of(images) - 1:
         return apply(labels, WarpImages, images=masks, params=params)
     labels = dataclasses.replace(labels, data_format="channels_last")
     masks = keras.ops.expand_dims(masks, -1)
@@ -102,6 +103,7 @@ class Move(keras.Operation):
 
     def call(self, images, params, places, labels=None):
         warping = self.warping
+        self._batch(images, params, places, labels)
         _, *size, _ = _layout.shape_to_channels_last(grids.shape_of(images), warping.data_format)
         sizes: Any = (warping.output_size or tuple(size), tuple(size))  # of what comes out, and images
         align_corners = warping.align_corners
@@ -121,10 +123,22 @@ class Move(keras.Operation):
         return boxes if labels is None else (boxes, tf.where(seen, labels, -tf.ones_like(labels)))
 
     def compute_output_spec(self, images, params, places, labels=None):
-        batch = _checks.batch("params", params, "(batch of images, num_params)", "images", images)
+        batch = self._batch(images, params, places, labels)
         dtype = grids.coordinate_dtype(params.dtype).name
         moved = keras.KerasTensor((batch, *places.shape[1:]), dtype)
-        return moved if labels is None else (moved, keras.KerasTensor(labels.shape, labels.dtype))
+        if labels is None:
+            return moved
+        return moved, keras.KerasTensor((batch, *labels.shape[1:]), labels.dtype)
+
+    def _batch(self, images, params, places, labels):
+        """That of places which have moved; raises where the tensors do not go together."""
+        _checks.batch("params", params, "(batch of images, num_params)", "images", images)
+        name, shape = ("points", "n, 2") if self.bounding_box_format is None else ("boxes", "n, 4")
+        batch = _checks.batch(name, places, f"(batch of params, {shape})", "params", params)
+        if labels is not None:
+            _checks.shape("labels", labels, (None, places.shape[1]), "(batch, n), one for each box")
+            _checks.batch("labels", labels, "(batch of boxes, n)", "boxes", places)
+        return batch
 
     def get_config(self):
         transform = keras.saving.serialize_keras_object(self.warping.transform)

@@ -104,6 +104,11 @@ class GridReading(Reading):
 
     def _ndim(self, images, grid):
         may_be_volumes = [_checks.rank_of(tensor) in (5, 6) for tensor in (images, grid)]  # or videos
+        if all(may_be_volumes) and grid.shape[-1] is None:
+            raise _checks.error(
+                "grid must be known to hold (x, y) or (x, y, z) on its last axis: grid.set_shape tells "
+                f"it. Received: grid.shape={tuple(grid.shape)}."
+            )
         return 3 if all(may_be_volumes) and grid.shape[-1] == 3 else 2
 
     def _of_one(self, ndim):
