@@ -14,8 +14,10 @@ def theta_of_pixels(
     matrix: Tensor, source_size: tuple[int, ...], output_size: tuple[int, ...], align_corners: bool
 ) -> Tensor:
     """theta (batch, n, n + 1) of a matrix of this shape that maps target pixels to source pixels."""
-    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
-    linear, offset = tf.split(matrix, [len(source), 1], axis=2)  # (batch, n, n), (batch, n, 1)
+    source, target, last_source, last_target = _spans(
+        source_size, output_size, align_corners, matrix.dtype
+    )
+    linear, offset = tf.split(matrix, [len(source_size), 1], axis=2)  # (batch, n, n), (batch, n, 1)
     of_target = tf.reduce_sum(linear * (last_target / source), axis=2, keepdims=True)
     offset = offset * (2 / source) + of_target - last_source / source
     return tf.concat([linear * (target / source), offset], axis=2)
@@ -25,8 +27,10 @@ def pixels_of_theta(
     theta: Tensor, source_size: tuple[int, ...], output_size: tuple[int, ...], align_corners: bool
 ) -> Tensor:
     """`theta_of_pixels` undone."""
-    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
-    linear, offset = tf.split(theta, [len(source), 1], axis=2)
+    source, target, last_source, last_target = _spans(
+        source_size, output_size, align_corners, theta.dtype
+    )
+    linear, offset = tf.split(theta, [len(source_size), 1], axis=2)
     to_pixels = source / target
     of_target = tf.reduce_sum(linear * (to_pixels * last_target / 2), axis=2, keepdims=True)
     offset = offset * (source / 2) - of_target + last_source / 2
@@ -37,7 +41,9 @@ def theta_of_homography(
     matrix: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
 ) -> Tensor:
     """theta (batch, 3, 3) of a homography (batch, 3, 3) that maps target pixels to source pixels."""
-    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
+    source, target, last_source, last_target = _spans(
+        source_size, output_size, align_corners, matrix.dtype
+    )
     linear, offset = tf.split(matrix, [2, 1], axis=2)
     of_target = tf.reduce_sum(linear * (last_target / 2), axis=2, keepdims=True)
     rows, last = tf.split(tf.concat([linear * (target / 2), offset + of_target], axis=2), [2, 1], axis=1)
@@ -48,7 +54,9 @@ def pixels_of_homography(
     theta: Tensor, source_size: tuple[int, int], output_size: tuple[int, int], align_corners: bool
 ) -> Tensor:
     """`theta_of_homography` undone."""
-    source, target, last_source, last_target = _spans(source_size, output_size, align_corners)
+    source, target, last_source, last_target = _spans(
+        source_size, output_size, align_corners, theta.dtype
+    )
     rows, last = tf.split(theta, [2, 1], axis=1)
     rows = rows * (source / 2) + last * (last_source / 2)
     linear, offset = tf.split(tf.concat([rows, last], axis=1), [2, 1], axis=2)
@@ -56,15 +64,22 @@ def pixels_of_homography(
     return tf.concat([linear * (2 / target), offset - of_target], axis=2)
 
 
-def _spans(source_size, output_size, align_corners):
-    """The span of source (n, 1) and target (n,), and `size - 1` of both: x first, NumPy.
+def _spans(source_size, output_size, align_corners, dtype):
+    """The span of source (n, 1) and target (n,), and `size - 1` of both: x first.
 
-    As numbers, so that tensors meet each constant once: graphs would put two of them together, and
-    divide by none (see `_half_ratio`).
+    Of integers as numbers, NumPy: tensors then meet each constant once. Graphs would put two of them
+    together, and divide by none (see `_half_ratio`).
     """
-    source, target = (list(reversed(size)) for size in (source_size, output_size))
-    spans = [
-        [grids.divisor(size, align_corners, tf.float64) for size in sizes] for sizes in (source, target)
-    ]
-    columns = np.reshape(spans[0], (-1, 1)), np.reshape(source, (-1, 1)) - 1.0
-    return columns[0], np.array(spans[1]), columns[1], np.array(target) - 1.0
+    known = not any(map(tf.is_tensor, (*source_size, *output_size)))
+    dtype = tf.float64 if known else dtype
+    vectors = []
+    for of in (lambda size: grids.divisor(size, align_corners, dtype), lambda size: size - 1):
+        for sizes in (source_size, output_size):
+            numbers = [of(size) for size in reversed(sizes)]
+            vectors.append(
+                np.array(numbers, "float64")
+                if known
+                else tf.stack([tf.cast(number, dtype) for number in numbers])
+            )
+    source, target, last_source, last_target = vectors
+    return source[:, np.newaxis], target, last_source[:, np.newaxis], last_target

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_stn import SpatialTransformer, Warp, ops
+from keras_stn import SpatialTransformer, Warp, ops, transforms
 
 FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap", ("constant", "wrap"))
 PHOTOGRAPHS = ("astronaut", "coffee")
@@ -326,3 +326,9 @@ def test_it_is_saved_and_configs_without_it_load_as_they_were(layer):
     assert layer.from_config(config).get_config()["antialias"] is True
     del config["antialias"]
     assert layer.from_config(config).get_config()["antialias"] is False
+
+
+def test_a_model_of_volumes_says_at_once_that_they_are_not_averaged():
+    layer = Warp(transforms.Affine(ndim=3), antialias=True)
+    with pytest.raises(NotImplementedError, match="antialias=True is for images, not for volumes"):
+        layer([keras.Input((5, 7, 6, 1)), keras.Input((12,))])

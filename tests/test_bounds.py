@@ -348,3 +348,10 @@ def test_a_model_is_saved_and_trains_inside_its_ranges(tmp_path):
 def test_wrong_arguments_are_named(transform, arguments, message):
     with pytest.raises(ValueError, match=message):
         Bounded(transform, **arguments)
+
+
+def test_max_translation_is_that_of_the_axes_that_a_family_moves():
+    """Of a family whose x is fixed already, it is that of y."""
+    inner = transforms.Bounded("affine", fixed={"x": 0.25})
+    assert transforms.Bounded(inner, max_translation=0.5).ranges == {"y": (-0.5, 0.5)}
+    assert transforms.Bounded(inner, max_translation=(0.5, 0.75)).ranges == {"y": (-0.75, 0.75)}

@@ -530,3 +530,13 @@ def test_relative_boxes_need_a_size_where_params_count_pixels(family):
         family.transform_boxes(params, boxes, "rel_xyxy")
     moved = family.transform_boxes(params, boxes, "rel_xyxy", (20, 30))
     np.testing.assert_allclose(moved, boxes + [3 / 30, 3 / 20] * 2, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["affine", "thin_plate_spline"])
+@pytest.mark.parametrize("maps", [1, 2])
+def test_no_boxes_at_all_stay_none(name, maps):
+    """As in pictures in which a detector finds nothing: one map for all, or one for each."""
+    family = transforms.get(name)
+    params = np.tile(np.array(family.identity_params), (maps, 1))
+    assert family.transform_boxes(params, np.zeros((2, 0, 4)), "xyxy", (9, 8)).shape == (2, 0, 4)
+    assert family.transform_rotated_boxes(params, np.zeros((2, 0, 5)), (9, 8)).shape == (2, 0, 5)

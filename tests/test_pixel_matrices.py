@@ -163,3 +163,24 @@ def test_a_model_takes_pixel_matrices(rows, tmp_path):
     model.save(tmp_path / "m.keras")
     loaded = keras.models.load_model(tmp_path / "m.keras")
     assert np.array_equal(loaded([image, matrix]), model([image, matrix]))
+
+
+@align_corners
+@pytest.mark.parametrize("name", ["affine", "projective"])
+def test_sizes_may_be_tensors_inside_of_graphs(name, align_corners):
+    """As where pictures come in all sizes. Float64, whose roundings differ: 1e-12."""
+    family = transforms.get(name)
+    params = np.random.default_rng(8).normal(0, 0.1, (2, family.num_params)) + family.identity_params
+
+    def there_and_back(source_size):
+        matrix = family.pixel_matrix(params, source_size, OUTPUT, align_corners)
+        return matrix, family.from_pixel_matrix(matrix, source_size, OUTPUT, align_corners)
+
+    @tf.function(input_signature=[tf.TensorSpec((2,), tf.int32)])
+    def of_tensors(size):
+        return there_and_back(tuple(tf.unstack(size)))
+
+    want, _ = there_and_back(SOURCE)
+    matrix, back = of_tensors(SOURCE)
+    np.testing.assert_allclose(matrix, want, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(back, params, rtol=0, atol=1e-12)

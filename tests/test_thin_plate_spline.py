@@ -185,3 +185,18 @@ def test_it_is_saved_with_its_arguments():
     assert copy == family
     assert repr(copy) == "ThinPlateSpline(grid_size=(3, 5), regularization=0.25)"
     assert keras_stn.transforms.get("thin_plate_spline").num_params == 32
+
+
+def test_a_regularization_that_is_changed_holds_from_the_next_call_and_for_its_equals():
+    """At a size that is compiled: what is compiled is found again by the family's arguments."""
+    images, params = np.random.default_rng(9).normal(size=(1, 130, 140, 1)), np.zeros((1, 18))
+    params[0, 8:10] = 0.25, -0.5
+    family, fresh = transforms.ThinPlateSpline((3, 3)), transforms.ThinPlateSpline((3, 3), 0.25)
+    before = ops.warp(images, params, family).numpy()
+    family.regularization = 0.25
+    grid = transforms.ThinPlateSpline((3, 3), 0.25).grid(params, (130, 140))
+    want = ops.grid_sample(images, grid).numpy()
+    assert np.abs(before - want).max() > 0.1
+    for have in (family, fresh):
+        # Roundings of coordinates of 100 pixels: 1e-14 of each, by slopes of 5.
+        np.testing.assert_allclose(ops.warp(images, params, have), want, rtol=0, atol=1e-11)

@@ -79,8 +79,9 @@ def translation_ranges(family: Transform, max_translation: Any) -> Ranges:
         _checks.positive("max_translation", limit)
         for limit in (max_translation if each else [max_translation] * len(axes))
     ]
-    _those("max_translation", family, lambda name: name in axes)
-    return {axis: (-limit, limit) for axis, limit in zip(axes, limits, strict=True)}
+    names = _those("max_translation", family, lambda name: name in axes)
+    pairs = zip(axes, limits, strict=True)
+    return {axis: (-limit, limit) for axis, limit in pairs if axis in names}
 
 
 def all_ranges(

@@ -153,14 +153,16 @@ def outline(straight: bool) -> np.ndarray:
 def moved(x: Tensor, y: Tensor, move: Map, from_to: tuple[Size, Size], align_corners: bool) -> list:
     """x, y of points (batch, n, m) of the target, in pixels, as those of the source."""
     target, source = from_to
-    batch, *shape = grids.shape_of(x)
+    # All sizes by number: of no boxes at all a reshape can tell none.
+    batch, count, places = grids.shape_of(x)
     points = [
-        tf.reshape(normalised(axis, size, align_corners), (batch, -1, 1))
+        tf.reshape(normalised(axis, size, align_corners), (batch, count * places, 1))
         for axis, size in zip((x, y), reversed(target), strict=True)
     ]
-    mapped = tf.split(move(tf.concat(points, axis=-1)), 2, axis=-1)
+    moved = move(tf.concat(points, axis=-1))
+    batch, mapped = grids.shape_of(moved)[0], tf.split(moved, 2, axis=-1)
     return [
-        pixels(tf.reshape(axis, (-1, *shape)), size, align_corners)
+        pixels(tf.reshape(axis, (batch, count, places)), size, align_corners)
         for axis, size in zip(mapped, reversed(source), strict=True)
     ]
 

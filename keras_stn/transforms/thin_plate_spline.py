@@ -1,6 +1,7 @@
 """Thin-plate spline: a lattice of control points, two parameters a point."""
 
 import abc
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -54,15 +55,14 @@ class ThinPlateSpline(Transform):
         rows, columns = self.grid_size
         self.num_params = 2 * rows * columns
         self.identity_params = (0.0,) * self.num_params
-        y, x = np.meshgrid(np.linspace(-1, 1, rows), np.linspace(-1, 1, columns), indexing="ij")
-        self._points = np.stack([x.ravel(), y.ravel()])  # (2, rows * columns)
-        self._solution = radial.solution(self._points, self.regularization)
+        _system(self.grid_size, self.regularization)  # which is kept, and found again by these two
 
     def map(self, params, x, y):
         ones, count = [1] * (x.shape.rank - 1), self.num_params // 2
-        places = [place.reshape(-1, *ones) for place in self._points]
+        points, solution = _system(self.grid_size, self.regularization)
+        places = [place.reshape(-1, *ones) for place in points]
         bumps = radial.bumps((x, y), places)
-        solution, mapped = tf.constant(self._solution, params.dtype), []
+        solution, mapped = tf.constant(solution, params.dtype), []
         displacements = tf.split(tf.reshape(params, (-1, count, 2)), 2, axis=2)
         for axis, displacement in zip((x, y), displacements, strict=True):
             coefficients = radial.summed(solution * displacement)  # (batch, count + 3)
@@ -92,3 +92,12 @@ class ThinPlateSpline(Transform):
 
     def get_config(self):
         return {"grid_size": self.grid_size, "regularization": self.regularization}
+
+
+@functools.lru_cache(maxsize=32)
+def _system(grid_size: tuple[int, int], regularization: float) -> tuple[np.ndarray, np.ndarray]:
+    """The points of a lattice (2, rows * columns), and the inverse of its system: made once."""
+    ends = (np.linspace(-1, 1, count) for count in grid_size)
+    y, x = np.meshgrid(*ends, indexing="ij")
+    points = np.stack([x.ravel(), y.ravel()])
+    return points, radial.solution(points, regularization)
