@@ -150,7 +150,7 @@ def plot_warps(
     glimpses = tf.unstack(params, axis=1) if params.shape.rank > warp.transform.params_ndim else [params]
     inputs = _pictures(images, warp.data_format)
     outputs = [_pictures(warp(images, one), warp.data_format) for one in glimpses]
-    sizes = inputs.shape[1:3], outputs[0].shape[1:3], warp.align_corners
+    sizes = inputs.shape[1:3], outputs[0].shape[1:3]
     outlines = np.array([_outline(warp, one, *sizes) for one in glimpses])
     if outlines.shape[1] == 1:  # one map for all images
         outlines = outlines.repeat(len(inputs), axis=1)
@@ -171,9 +171,9 @@ def plot_warps(
     return figure
 
 
-def _outline(warp, params, image_size, output_size, align_corners):
+def _outline(warp, params, image_size, output_size):
     """Where a `Warp` looks."""
-    family = warp.transform
+    family, align_corners = warp.transform, warp.align_corners
     if warp.inverse:
         family, params = family.inverted(params, output_size, image_size, align_corners)
     return sampling_quadrilateral(family, params, image_size, output_size, align_corners, 16)

@@ -162,6 +162,23 @@ def test_glimpses_start_as_tiles_of_the_picture():
     np.testing.assert_array_equal(glimpses, rows.reshape(2, 4, 10, 12, 3))
 
 
+def test_glimpses_learn_also_where_the_tiles_are_outside_of_a_familys_ranges():
+    """The start is near the end of the range, and not so far beyond that the gradient is 0."""
+    family = transforms.Bounded("attention", scale_range=(0.6, 1.2))
+    tiles = np.array(family.tiles(4))
+    scales, *places = family.constrain(tiles).numpy().T
+    np.testing.assert_allclose(scales, 1 - 0.4 * 3 / math.sqrt(10), atol=1e-12)
+    np.testing.assert_allclose(np.transpose(places), np.array(transforms.Attention().tiles(4))[:, 1:])
+    with tf.GradientTape() as tape:
+        params = tf.constant(tiles)
+        tape.watch(params)
+        total = tf.reduce_sum(ops.warp(IMAGES[:1], params, family) ** 2)
+    assert np.abs(tape.gradient(total, params)).min() > 1e-3
+    inside = transforms.Bounded("attention", scale_range=(0.3, 1.2))
+    found = inside.constrain(np.array(inside.tiles(4)))
+    np.testing.assert_allclose(found, transforms.Attention().tiles(4), atol=1e-12)
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 9])
 def test_tiles_show_each_pixel_once(count):
     """Of affine maps: the areas add up to the picture, and the middle of none lies in another."""

@@ -53,6 +53,7 @@ def samples_of(model: keras.Model, family: transforms.Transform) -> list[np.ndar
     rng = np.random.default_rng(0)
     images, params = ((2 if axis is None else axis for axis in each.shape) for each in model.inputs)
     within = 0.2 if family.param_names else 0.05  # those of a spline add up
+    within = within if family.params_ndim == 2 else 2.0  # fields count pixels
     near = np.array(family.identity_params) + rng.uniform(-within, within, tuple(params))
     return [rng.random(tuple(images), "float32"), near.astype("float32")]
 

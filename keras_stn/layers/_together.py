@@ -67,7 +67,7 @@ def _masks(warping: Warping, masks: Tensor, images: Tensor, params: Tensor) -> T
     masks = _checks.tensor("segmentation_masks", masks)
     # Labels have no mean.
     labels = dataclasses.replace(warping, interpolation="nearest", fill_value=0.0, antialias=False)
-    if len(masks.shape) != len(images.shape) - 1:
+    if _checks.rank_of(masks) != len(images.shape) - 1:
         return apply(labels, WarpImages, images=masks, params=params)
     labels = dataclasses.replace(labels, data_format="channels_last")
     masks = keras.ops.expand_dims(masks, -1)

@@ -93,7 +93,7 @@ class SpatialTransformer(keras.layers.Layer):
         self,
         localization: str | keras.layers.Layer | None = None,
         transform: str | transforms.Transform = "affine",
-        output_size: tuple[int, int] | None = None,
+        output_size: tuple[int, ...] | None = None,
         *,
         glimpses: int | None = None,
         interpolation: str = "bilinear",
@@ -172,7 +172,8 @@ class SpatialTransformer(keras.layers.Layer):
             training: As in a call of the layer.
 
         Returns:
-            (batch, num_params), float32 at least.
+            (batch, num_params), of videos (batch, frames, num_params), with glimpses (batch, glimpses,
+            num_params); fields have their height and width before num_params. float32 at least.
 
         Raises:
             ValueError: if the shape or dtype of `images` does not fit.

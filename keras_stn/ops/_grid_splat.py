@@ -58,7 +58,7 @@ def grid_splat(
             `"nearest"`: those of a cubic may add up to almost nothing.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `values` and of the output, `"channels_last"` or `"channels_first"`; Keras'
-            setting by default. A grid has (x, y) last in either.
+            setting by default. A grid has (x, y[, z]) last in either.
 
     Input shape:
         `values` (batch, h, w, channels), or (batch, channels, h, w) for channels_first; `grid`

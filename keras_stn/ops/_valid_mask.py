@@ -23,7 +23,7 @@ def valid_mask(
     images: Tensor,
     params: Tensor,
     transform: str | transforms.Transform = "affine",
-    output_size: tuple[int, int] | None = None,
+    output_size: tuple[int, ...] | None = None,
     interpolation: str = "bilinear",
     align_corners: bool = False,
     data_format: str | None = None,
@@ -43,7 +43,8 @@ def valid_mask(
         images: The images, of any dtype: their size alone counts.
         params: The params, one row for each image.
         transform: The transform family, as for `warp`.
-        output_size: (height, width) of the output; the size of the images by default.
+        output_size: (height, width) of the output, or (depth, height, width) under a transform of
+            volumes; the size of the images by default.
         interpolation: That of the warp, which counts for `rule="taps"`.
         align_corners: Which points of the corner pixels -1 and 1 are.
         data_format: Of `images` and of the output, `"channels_last"` or `"channels_first"`; Keras'
@@ -55,7 +56,7 @@ def valid_mask(
             width - 1.
 
     Input shape:
-        As `warp`, many maps of an image and videos too.
+        As `warp`, many maps of an image, videos and volumes too.
 
     Output shape:
         That of `warp` with one channel, in the dtype of `images`; float32 for whole numbers.

@@ -111,7 +111,7 @@ class Bounded(Transform):
 
     def tiles(self, count):
         tiles = self.unconstrain(np.array(self.transform.tiles(count), "float64"))
-        return [tuple(params) for params in tiles.numpy().tolist()]
+        return [tuple(params) for params in self._squash.start(tiles.numpy()).tolist()]
 
     def check_inverse(self):
         self.transform.check_inverse()

@@ -205,6 +205,14 @@ class Squash:
         root = grids.rounded(tf.sqrt((1 - part) * (1 + part)))
         return tf.where(bounded, reach * (part / root), step)
 
+    def start(self, raw: np.ndarray) -> np.ndarray:
+        """Where training can start from: three reaches away at most, where the slope is still 0.03.
+
+        The inverse of a range's end is so far away that nothing is learned from there.
+        """
+        below, above, limit = self._reaches(tf.as_dtype(raw.dtype))
+        return np.where(limit > 0, np.clip(raw, -3 * below, 3 * above), raw)
+
     def _constants(self, dtype: tf.DType) -> list[np.ndarray]:
         """The identity, and the ends of the ranges, rounded inwards."""
         numpy = dtype.as_numpy_dtype
