@@ -79,7 +79,8 @@ def export_tflite(
         target: `"cpu"`: fastest in the interpreter. `"gpu"`: the LiteRT GPU accelerator takes all of it,
             and it is right where that computes in float16, in which a coordinate of 400 has steps of a
             quarter of a pixel. So coordinates come in two parts: a photograph of 512x512 keeps 73 dB
-            instead of 39. Needs images of known size.
+            instead of 39. Needs images of known size, and takes no tensors of five axes: no volumes,
+            videos or many maps of an image, and neither `antialias=True` nor `ops.grid_splat`.
         samples: What to compare on, in the forms of the representative dataset, which is the default.
             Without one, random images; 32 stands for unknown sizes.
         max_error: The largest difference to Keras that is allowed; for `quantization=None` alone. By
