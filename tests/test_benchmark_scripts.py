@@ -113,3 +113,28 @@ def test_what_antialias_gains_and_costs_is_a_table_of_its_cases():
     assert before == after  # nothing shrinks
     *_, before, after, _, _, _ = smaller.strip("| ").split(" | ")
     assert float(after) > float(before) + 10
+
+
+def test_families_are_timed_beside_the_same_maps_in_pytorch(tmp_path):
+    pytest.importorskip("torch", reason="it is what families are timed beside")
+    path = tmp_path / "families.json"
+    names = "projective", "thin_plate_spline", "displacement"
+    run("families.py", "--smoke", "--repeats", "2", "--families", *names, "--out", path)
+    rows = json.loads(path.read_text())
+    assert {(row["family"], row["task"]) for row in rows} == {
+        (name, task) for name in names for task in ("forward", "params_step", "step")
+    }
+    # Noise changes by up to 1 a pixel, and a coordinate near 7 is rounded to 5e-7 in either.
+    assert max(error for row in rows for error in row["errors"].values()) <= 5e-6
+
+
+def test_files_of_families_are_a_table_of_errors_and_sizes(tmp_path):
+    path = tmp_path / "files.md"
+    names = "translation", "translation, volumes"
+    run("family_files.py", "--smoke", "--families", *names, "--out", path)
+    head, _, pictures, volumes, _, refusal = path.read_text().strip().splitlines()
+    assert head == "| family | SavedModel | TFLite | TFLite for GPUs | ONNX |"
+    errors = [float(cell.split(",")[0]) for cell in pictures.strip("| ").split(" | ")[1:]]
+    assert max(errors) <= 5e-6
+    assert volumes.split(" | ")[3] == "-"
+    assert "must read no volumes" in refusal
