@@ -50,7 +50,7 @@ def summed(terms: Tensor) -> Tensor:
     if count == 1:
         return tf.squeeze(terms, 1)
     half = count // 2
-    # Not by tf.split: GPU delegates get parts of several rows wrong, and say nothing.
+    # Not by tf.split: of halves of halves GPU delegates make other sums, and say nothing.
     total = summed(terms[:, :half] + terms[:, half : 2 * half])
     return total + tf.squeeze(terms[:, 2 * half :], 1) if count % 2 else total
 
