@@ -57,7 +57,7 @@ def optimised(field, fixed, moving, steps):
 
 
 def register(fixed, moving, steps):
-    """The field, a quarter as large as the pictures, by which `moving` looks like `fixed`."""
+    """The field that makes `moving` look like `fixed`, a quarter as large as the pictures."""
     field = np.zeros((1, 1, 1, 2), "float32")
     for coarser in COARSER:
         size = [side // coarser for side in SIZE]

@@ -29,7 +29,7 @@ class Tap(NamedTuple):
 
 
 def check_size(argument: str, shape: Sequence[int | None], sampling: Sampling) -> None:
-    """Raise where a pixel of images of this shape would have no number of its own."""
+    """Raise for images so large that two of their pixels would have the same index."""
     batch, *sizes, _ = shape
     along = sampling.along(len(sizes))
     repeated = [size for size, axis in zip(reversed(sizes), along, strict=True) if axis.border.repeat]

@@ -49,7 +49,7 @@ class Transform(MovesBoxes):
         identity_params: The `num_params` numbers of the identity, a tuple.
         has_identity: Whether `identity_params` map every point to itself. A family that changes what the
             axes mean, as polar coordinates do, has none and starts from these params all the same.
-        param_names: A word for each of them, by which `Bounded` knows it; () where none has a name.
+        param_names: A name for each param, which `Bounded` takes; () where they have none.
         straight: Whether straight lines stay straight under every map. The corners of a box then say
             where it goes; of bent maps it takes points along its edges.
         ndim: How many axes an image has: 2, or 3 for volumes.
