@@ -222,7 +222,8 @@ def sizes(tmp_path_factory):
     for side, batch in ((224, 1), (224, None), (1024, 1)):
         # Random images of 1024 pixels would take longer to compare than to convert.
         images, params = keras.Input((side, side, 3), name="images"), keras.Input((6,), name="params")
-        model = keras.Model([images, params], keras_stn.Warp()([images, params]))
+        # By a name: Keras counts layers, and "warp_1234" stands in each tensor's.
+        model = keras.Model([images, params], keras_stn.Warp(name="warp")([images, params]))
         samples = [np.zeros((1, side, side, 3)), [transforms.Affine().identity_params]]
         result[side, batch] = export.export_tflite(
             model, path, samples=samples, batch_size=batch, measure_latency=False
