@@ -3,13 +3,16 @@
     python -m keras_stn.benchmark.families --out families.json
 
 Ours are compiled. PyTorch's are what a careful user writes: the target grid, and for a spline the matrix
-from displacements to points, are made once and kept. Times are medians of interleaved runs, "ratio" is
-ours by PyTorch's, of its faster layout. All results are compared before they are timed.
+from displacements to points, are made once and kept. Times are medians of runs in turns, five of each
+after three that do not count: the threads of the one library still spin when the other starts. "Ratio"
+is ours by PyTorch's, of its faster layout. All results are compared before they are timed.
 """
 
 import argparse
 import json
 import pathlib
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +21,7 @@ import tensorflow as tf
 
 from keras_stn import transforms
 from keras_stn.benchmark.contenders import BOTH, FORWARD, PARAMS, compiled, work
-from keras_stn.benchmark.run_stablehlo import errors, medians
+from keras_stn.benchmark.run_stablehlo import errors
 from keras_stn.layers import Warp
 
 Shape = tuple[int, ...]
@@ -154,6 +157,19 @@ def pytorch(case: Case, task: str, arrays: list[np.ndarray], channels_last: bool
     return run
 
 
+def medians(runs: dict[str, Callable], repeats: int) -> dict[str, float]:
+    """Milliseconds of each run, in turns."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            run(3)
+            for _ in range(5):
+                start = time.perf_counter()
+                run()
+                times[name].append(1000 * (time.perf_counter() - start))
+    return {name: statistics.median(series) for name, series in times.items()}
+
+
 def measure(name: str, shape: Shape, task: str, repeats: int) -> dict[str, Any]:
     """A row of the table."""
     case = CASES[name]
@@ -162,7 +178,7 @@ def measure(name: str, shape: Shape, task: str, repeats: int) -> dict[str, Any]:
     for channels_last in (False, True):
         runs[f"PyTorch {channels_last}"] = pytorch(case, task, arrays, channels_last)
     found = errors(runs["ours"](), runs["PyTorch False"]())
-    ms = medians(runs, repeats, 1)
+    ms = medians(runs, repeats)
     theirs = min(time for who, time in ms.items() if who != "ours")
     return {
         "family": name,
@@ -179,7 +195,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("families.json"))
     parser.add_argument("--families", nargs="+", choices=CASES, default=list(CASES), metavar="NAME")
-    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=12)
     parser.add_argument("--smoke", action="store_true", help="tiny images, to see that it runs")
     options = parser.parse_args(arguments)
     rows = []

@@ -17,7 +17,7 @@ from keras_stn.grids import image_size, shape_of
 from keras_stn.sampler.sampling import Sampling
 from keras_stn.sampler.taps import accumulator
 from keras_stn.sampler.xla_axes import to_axes
-from keras_stn.sampler.xla_taps import all_inside, plus, product, raveled, reads, taps_of_axes
+from keras_stn.sampler.xla_taps import all_inside, made_once, plus, product, raveled, reads, taps_of_axes
 
 Tensor = Any
 
@@ -39,10 +39,15 @@ def splat(
     blocks: bool = False,
     chunks: int = 1,
 ) -> Tensor:
-    """The adjoint of `output`: each tap gives its share of a value to its pixel, as in eq. (6)."""
-    taps = taps_of_axes(size, values.dtype, axes, sampling)
+    """The adjoint of `output`, eq. (6): each tap gives its share of a value to its pixel."""
     batch, *_, channels = shape_of(values)
-    return _to_images((batch, *size, channels), values.dtype, values, taps, blocks, chunks)
+    shape = batch, *size, channels
+    if isinstance(batch, int) and not batch:  # TensorFlow's graph optimiser would divide by 0, and die
+        return tf.zeros(shape, values.dtype)
+    taps = taps_of_axes(size, values.dtype, made_once(axes) if blocks else axes, sampling)
+    scatter = _scattered_in_blocks if blocks else _scattered
+    total = scatter(tf.cast(values, accumulator(values.dtype)), taps, shape, chunks)
+    return tf.cast(total, values.dtype)
 
 
 def gradients(
@@ -55,14 +60,13 @@ def gradients(
     chunks: int,
 ) -> list[Tensor]:
     """The gradients to images and, but for the nearest kernel, to the tensors that axes are made of."""
-    smooth = sampling.kernel.slopes is not None
     with tf.GradientTape() as tape:
         tape.watch(tensors)
         axes = make(*tensors)
-    taps = taps_of_axes(image_size(images), images.dtype, axes, sampling, slopes=smooth)
-    by_images = _to_images(shape_of(images), images.dtype, upstream, taps, blocks, chunks)
-    if not smooth:
+    by_images = splat(upstream, axes, image_size(images), sampling, blocks, chunks)
+    if sampling.kernel.slopes is None:
         return [by_images]
+    taps = taps_of_axes(image_size(images), images.dtype, axes, sampling, slopes=True)
     by_axes = to_axes(images, upstream, axes, taps, sampling)
     return [by_images, *tape.gradient(axes, tensors, by_axes)]
 
@@ -83,16 +87,6 @@ def splat_gradients(
 
 
 # --- The gradient to the images ------------------------------------------------------------------------
-
-
-def _to_images(shape, dtype, upstream, taps, blocks, chunks) -> Tensor:
-    """Eq. (6): each tap gives its share of `upstream` to its pixel, in images of that shape."""
-    batch, *_ = shape
-    if isinstance(batch, int) and not batch:  # TensorFlow's graph optimiser would divide by 0, and die
-        return tf.zeros(shape, dtype)
-    upstream = tf.cast(upstream, accumulator(dtype))
-    scatter = _scattered_in_blocks if blocks else _scattered
-    return tf.cast(scatter(upstream, taps, shape, chunks), dtype)
 
 
 def _weights(taps) -> list[Tensor]:

@@ -227,7 +227,7 @@ class Transform(MovesBoxes):
             zero = tf.where(tf.abs(first) < 0, first, tf.zeros_like(first))
             zero = tf.reshape(zero, (-1, *[1] * self.ndim))
             axes = [axis + zero for axis in axes]
-        mapped = self._mapped(params, axes)
+        mapped = self._mapped(params, axes, compiled)
         return grids.moved_points(axes, mapped, source_size, output_size, align_corners)
 
     def get_config(self) -> dict:
@@ -249,8 +249,8 @@ class Transform(MovesBoxes):
     def __hash__(self):
         return hash(type(self))  # configs may hold lists
 
-    def _mapped(self, params, axes):
-        mapped = self.map(params, *axes)
+    def _mapped(self, params, axes, compiled=False):
+        mapped = self._map(params, axes, compiled)
         if not isinstance(mapped, (tuple, list)) or len(mapped) != self.ndim:
             raise _checks.error(
                 f"{type(self).__name__}.map must return a tuple with a coordinate for each of the "
@@ -258,6 +258,10 @@ class Transform(MovesBoxes):
                 + (f" of {len(mapped)}." if isinstance(mapped, (tuple, list)) else ".")
             )
         return [tf.convert_to_tensor(axis) for axis in mapped]
+
+    def _map(self, params, axes, compiled):
+        """`map`, for a family that writes it otherwise for what XLA compiles."""
+        return self.map(params, *axes)
 
     def _places(self, params, axes, source_size, align_corners) -> Sequence[Tensor]:
         """Where the points of `axes` go, normalised."""

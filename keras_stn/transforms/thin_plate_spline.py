@@ -58,21 +58,24 @@ class ThinPlateSpline(Transform):
         _system(self.grid_size, self.regularization)  # which is kept, and found again by these two
 
     def map(self, params, x, y):
-        ones, count = [1] * (x.shape.rank - 1), self.num_params // 2
+        return self._map(params, (x, y), compiled=False)
+
+    def _map(self, params, axes, compiled):
+        ones, count = [1] * (axes[0].shape.rank - 1), self.num_params // 2
         points, solution = _system(self.grid_size, self.regularization)
         places = [place.reshape(-1, *ones) for place in points]
-        bumps = radial.bumps((x, y), places)
+        bumps = radial.bumps(axes, places)
         solution, mapped = tf.constant(solution, params.dtype), []
         displacements = tf.split(tf.reshape(params, (-1, count, 2)), 2, axis=2)
-        for axis, displacement in zip((x, y), displacements, strict=True):
+        for axis, displacement in zip(axes, displacements, strict=True):
             coefficients = radial.summed(solution * displacement)  # (batch, count + 3)
             weights, *slopes, offset = tf.split(coefficients, (count, 1, 1, 1), axis=1)
             slopes, offset = (
                 [tf.reshape(part, (-1, *ones)) for part in slopes],
                 tf.reshape(offset, (-1, *ones)),
             )
-            bent = radial.combined(tf.reshape(weights, (-1, count, *ones)), bumps)
-            bent += grids.combination(slopes, (x, y), offset)
+            bent = radial.combined(tf.reshape(weights, (-1, count, *ones)), bumps, compiled)
+            bent += grids.combination(slopes, axes, offset)
             mapped.append(axis + grids.rounded(bent))
         return tuple(mapped)
 
