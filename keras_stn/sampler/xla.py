@@ -17,7 +17,16 @@ from keras_stn.grids import image_size, shape_of
 from keras_stn.sampler.sampling import Sampling
 from keras_stn.sampler.taps import accumulator
 from keras_stn.sampler.xla_axes import to_axes
-from keras_stn.sampler.xla_taps import all_inside, made_once, plus, product, raveled, reads, taps_of_axes
+from keras_stn.sampler.xla_taps import (
+    Tap,
+    joined_taps,
+    made_once,
+    plus,
+    product,
+    raveled,
+    reads,
+    taps_of_axes,
+)
 
 Tensor = Any
 
@@ -44,7 +53,10 @@ def splat(
     shape = batch, *size, channels
     if isinstance(batch, int) and not batch:  # TensorFlow's graph optimiser would divide by 0, and die
         return tf.zeros(shape, values.dtype)
-    taps = taps_of_axes(size, values.dtype, made_once(axes) if blocks else axes, sampling)
+    if blocks:
+        taps = joined_taps(size, values.dtype, made_once(axes), sampling)
+    else:
+        taps = taps_of_axes(size, values.dtype, axes, sampling)
     scatter = _scattered_in_blocks if blocks else _scattered
     total = scatter(tf.cast(values, accumulator(values.dtype)), taps, shape, chunks)
     return tf.cast(total, values.dtype)
@@ -89,15 +101,9 @@ def splat_gradients(
 # --- The gradient to the images ------------------------------------------------------------------------
 
 
-def _weights(taps) -> list[Tensor]:
-    """How much of each combination of taps is the image's: (batch, [d,] h, w) each."""
-    weights = []
-    for combination in itertools.product(*reversed(taps)):
-        weight = product(tap.weight for tap in combination)
-        if (inside := all_inside(combination)) is not None:
-            weight = tf.where(inside, weight, tf.zeros((), weight.dtype))
-        weights.append(weight)
-    return weights
+def _weight(tap: Tap) -> Tensor:
+    """How much of the tap is the image's."""
+    return tap.weight if tap.inside is None else tf.where(tap.inside, tap.weight, 0)
 
 
 def _in_chunks(chunks: int, *tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
@@ -122,7 +128,8 @@ def _scattered(upstream, taps, shape, chunks):
         tf.broadcast_to(raveled([tap.index for tap in combination], sizes), size)
         for combination in combinations
     ]
-    updates = [upstream * tf.expand_dims(weight, -1) for weight in _weights(taps)]
+    weights = [product(map(_weight, combination)) for combination in combinations]
+    updates = [upstream * tf.expand_dims(weight, -1) for weight in weights]
 
     def images_of(*tensors):
         indices, updates = tensors[: len(combinations)], tensors[len(combinations) :]
@@ -147,12 +154,18 @@ def _scattered_in_blocks(upstream, taps, shape, chunks):
     larger = [size + 1 for size in sizes]
     # The first pixel of each block, from -1; at `size` there are none but outside.
     corner = [
-        tf.minimum(axis[0].pixel + 1, size) for axis, size in zip(reversed(taps), sizes, strict=True)
+        tf.minimum(tap.pixel[..., 0] + 1, size) for tap, size in zip(reversed(taps), sizes, strict=True)
     ]
     index = tf.broadcast_to(raveled(corner, larger), shape_of(upstream)[:-1])
-    weights = _weights(taps)
-    count = len(weights)
-    weights = tf.reshape(tf.stack(weights, axis=-1), (batch, points, count, 1))
+    # (batch, [d,] h, w) and a 2 for each axis.
+    weights = product(
+        tf.reshape(
+            weight, (*shape_of(weight)[:-1], *(2 if own == axis else 1 for own in range(len(taps))))
+        )
+        for axis, weight in enumerate(map(_weight, reversed(taps)))
+    )
+    count = 2 ** len(taps)
+    weights = tf.reshape(weights, (batch, points, count, 1))
     updates = -weights * tf.reshape(upstream, (batch, points, 1, channels))  # see `plus`
 
     def images_of(index, updates):

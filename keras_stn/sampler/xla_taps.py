@@ -43,6 +43,13 @@ def taps_for_channels(images, axes, sampling) -> list[list[Tap]]:
     return [*(along(*of_axis) for of_axis in axes), along(*last, joined=True)]
 
 
+def joined_taps(sizes, dtype, axes, sampling) -> list[Tap]:
+    """All taps of each axis as one, (batch, [d,] h, w, taps), x first."""
+    axes = [tf.expand_dims(axis, -1) for axis in axes]
+    along = functools.partial(_along, accumulator(dtype), False, joined=True)
+    return [tap for of_axis in _by_axis(sizes, axes, sampling) for tap in along(*of_axis)]
+
+
 def _by_axis(sizes, axes, sampling) -> Iterator[tuple[Tensor, Any, Sampling]]:
     """The coordinate, the size and the sampling of each axis, x first."""
     return zip(axes, reversed(sizes), sampling.along(len(axes)), strict=True)
