@@ -53,12 +53,13 @@ def splat(
     shape = batch, *size, channels
     if isinstance(batch, int) and not batch:  # TensorFlow's graph optimiser would divide by 0, and die
         return tf.zeros(shape, values.dtype)
+    upstream = tf.cast(values, accumulator(values.dtype))
     if blocks:
-        taps = joined_taps(size, values.dtype, made_once(axes), sampling)
+        corners_and_weights = _blocks(size, values.dtype, made_once(axes), sampling, channels)
+        total = _scattered_in_blocks(upstream, *corners_and_weights, shape, chunks)
     else:
         taps = taps_of_axes(size, values.dtype, axes, sampling)
-    scatter = _scattered_in_blocks if blocks else _scattered
-    total = scatter(tf.cast(values, accumulator(values.dtype)), taps, shape, chunks)
+        total = _scattered(upstream, taps, shape, chunks)
     return tf.cast(total, values.dtype)
 
 
@@ -143,7 +144,25 @@ def _scattered(upstream, taps, shape, chunks):
     return tf.concat([images_of(*chunk) for chunk in _in_chunks(chunks, *indices, *updates)], 0)
 
 
-def _scattered_in_blocks(upstream, taps, shape, chunks):
+def _blocks(size, dtype, axes, sampling, channels) -> tuple[list[Tensor], Tensor]:
+    """The first pixel of a block of neighbouring taps, and its weights (batch, [d,] h, w, 2 ** axes)."""
+    if channels != 1 and len(axes) == 2:
+        pairs = taps_of_axes(size, dtype, axes, sampling)
+        weights = [product(map(_weight, taps)) for taps in itertools.product(*reversed(pairs))]
+        return [first.pixel for first, _ in pairs], tf.stack(weights, axis=-1)
+    # In one loop with what they weigh: 2.9 ms instead of 3.8 in a step at 128x40x40x1, and 14 instead of
+    # 18 at 2x64x64x64x1. But 15.3 instead of 11.9 at 8x224x224x3.
+    joined = joined_taps(size, dtype, axes, sampling)
+    apart = []
+    for number, weight in enumerate(map(_weight, joined)):
+        *points, two = shape_of(weight)
+        apart.append(tf.reshape(weight, (*points, *[1] * (len(axes) - 1 - number), two, *[1] * number)))
+    of_blocks = product(apart)
+    shape = *shape_of(of_blocks)[: -len(axes)], 2 ** len(axes)
+    return [tap.pixel[..., 0] for tap in joined], tf.reshape(of_blocks, shape)
+
+
+def _scattered_in_blocks(upstream, corners, weights, shape, chunks):
     """One scatter of 2x2 taps side by side, into an image whose pixels stand for 2x2 of them.
 
     Compiled for a CPU a scatter is serial, and costs its rows and not their width. For two taps along
@@ -152,19 +171,10 @@ def _scattered_in_blocks(upstream, taps, shape, chunks):
     batch, *sizes, channels = shape
     points = product(shape_of(upstream)[1:-1])
     larger = [size + 1 for size in sizes]
-    # The first pixel of each block, from -1; at `size` there are none but outside.
-    corner = [
-        tf.minimum(tap.pixel[..., 0] + 1, size) for tap, size in zip(reversed(taps), sizes, strict=True)
-    ]
+    # From -1 on; at `size` there are none but outside.
+    corner = [tf.minimum(one + 1, size) for one, size in zip(reversed(corners), sizes, strict=True)]
     index = tf.broadcast_to(raveled(corner, larger), shape_of(upstream)[:-1])
-    # (batch, [d,] h, w) and a 2 for each axis.
-    weights = product(
-        tf.reshape(
-            weight, (*shape_of(weight)[:-1], *(2 if own == axis else 1 for own in range(len(taps))))
-        )
-        for axis, weight in enumerate(map(_weight, reversed(taps)))
-    )
-    count = 2 ** len(taps)
+    count = 2 ** len(sizes)
     weights = tf.reshape(weights, (batch, points, count, 1))
     updates = -weights * tf.reshape(upstream, (batch, points, 1, channels))  # see `plus`
 
