@@ -305,6 +305,31 @@ def test_a_point_of_a_grid_that_is_nan_is_outside_and_its_neighbours_are_finite(
     assert not changed.any()
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("fill_mode", FILL_MODES, ids=str)
+def test_no_other_map_of_the_batch_changes_a_bit_of_what_a_map_reads(fill_mode, compiled):
+    """All maps may read halved images, none or some, and each of the three is made another way."""
+    images = np.repeat(IMAGES[:1], 3, axis=0)
+    halved, steady, shrunk = (
+        np.array([[scale, 0.1, 0, -0.1, scale, 0.2]], "float32") for scale in (4.5, 0.8, 2.5)
+    )
+
+    def read(*maps):
+        def warp():
+            return ops.warp(
+                images, np.concatenate(maps), fill_mode=fill_mode, fill_value=0.5, antialias=True
+            )
+
+        return (tf.function(warp, jit_compile=True) if compiled else warp)().numpy()
+
+    some = read(halved, steady, shrunk)
+    for number, one in enumerate((halved, steady, shrunk)):
+        for other in (one, steady, halved, np.full((1, 6), np.nan, "float32")):
+            np.testing.assert_array_equal(
+                read(*[one] * number, one, *[other] * (2 - number))[number], some[number]
+            )
+
+
 # --- The argument ----------------------------------------------------------------------------------
 
 

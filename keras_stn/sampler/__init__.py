@@ -102,6 +102,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     if sampling.antialias:
         averaging = functools.partial(antialias.read, plain=read)
         if _reader.get() is plan.read and points.whole is None:
+            averaging = functools.partial(averaging, choose=True)
             return plan.in_one(averaging, images, points, sampling)
         return averaging(images, points, sampling)
     if batch != images.shape[0]:
