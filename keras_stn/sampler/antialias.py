@@ -25,20 +25,15 @@ from typing import Any
 import tensorflow as tf
 
 from keras_stn import _checks
-from keras_stn.grids import image_size, shape_of
+from keras_stn.grids import shape_of
 from keras_stn.points import Points
-from keras_stn.sampler import settings
+from keras_stn.sampler import pyramid, settings
 from keras_stn.sampler.borders import FAR
 from keras_stn.sampler.sampling import Sampling
-from keras_stn.sampler.taps import accumulator, bounded
+from keras_stn.sampler.taps import accumulator
 
 Tensor = Any
 Side = Sequence[Tensor]  # (x, y) in pixels of the source
-
-# How often the image is halved. With three the mean is right where the map shrinks by up to 30.
-LEVELS = 3
-# How far they go on beyond the image: by one of the largest pixels.
-MARGIN = 2**LEVELS
 
 # Where the probes lie, in sides of the footprint: the squares of a have the mean 1/12, and those of b.
 # With a ratio of 1/3 they are evenly spaced along a narrow footprint, and with 1 they are a square. The
@@ -73,52 +68,111 @@ def read(
         )
     sampling = dataclasses.replace(sampling, antialias=False)
     dtype, images = images.dtype, tf.cast(images, accumulator(images.dtype))
-    sides = footprint(points)
-    steps = _steps(sides)
-    moves = [_move(side, steps) for side in sides]
-    moved = [[move * part for part in side] for move, side in zip(moves, sides, strict=True)]
-    probes = _probes(*sides)
+    if not choose:
+        return tf.cast(_Reading(images, points, sampling, plain).of_all_levels(), dtype)
+    make, tensors = points.recipe
 
-    def mean(picture, sampling, place=lambda probe: probe):
-        values = []
-        for a, b in probes:
-            # Four reads, and not one of four times the height, of which XLA keeps all values: 13 ms
-            # instead of 45 at 8x224x224x3.
-            probe = [point + (a * x + b * y) for point, x, y in zip(points.axes, *moved, strict=True)]
-            values.append(plain(picture, Points(tuple(place(probe))), sampling))
-        # In pairs: of four equal numbers the mean is that number, to the bit.
-        return ((values[0] + values[1]) + (values[2] + values[3])) * 0.25
+    def reading(images, *tensors):
+        points_of = Points(tuple(make(*tensors)), even=points.even, maps=points.maps)
+        return _Reading(images, points_of, sampling, plain)
 
-    def in_picture(with_image):
-        picture, axes = _picture(images, sampling, steps, with_image)
+    return tf.cast(_chosen(reading)(images, *tensors), dtype)
+
+
+class _Reading:
+    """The three ways to read: the image alone, halved images alone, or a picture of all."""
+
+    def __init__(self, images: Tensor, points: Points, sampling: Sampling, plain: Callable):
+        self.images, self.points, self.sampling, self.plain = images, points, sampling, plain
+        sides = footprint(points)
+        self.steps = _steps(sides)
+        self.moves = [_move(side, self.steps) for side in sides]
+        self.moved = [
+            [move * part for part in side] for move, side in zip(self.moves, sides, strict=True)
+        ]
+        self.probes = _probes(*sides)
+        self.repeats = any(axis.border.repeat for axis in sampling.along(2))
+
+    def of_images(self) -> Tensor:
+        return self._mean(self.images, self.sampling)
+
+    def of_halved(self) -> Tensor:
+        return self._in_picture(with_image=False)
+
+    def of_all_levels(self) -> Tensor:
+        output = self._in_picture(with_image=True)
+        if not self.repeats:
+            return output
+        # Beyond the image coordinates were brought back into it, for other bits than those of a plain
+        # read.
+        steady = tf.equal(self.moves[0] + self.moves[1] + sum(self.steps), 0)
+        plain = self.plain(self.images, self.points, self.sampling)
+        return tf.where(tf.expand_dims(steady, -1), plain, output)
+
+    def choice(self) -> Tensor:
+        """Which of the three it takes, by number."""
+        halved = tf.greater(self.steps[0], 0)
+        some = tf.where(tf.reduce_all(halved), 1, 2)
+        return some if self.repeats else tf.where(tf.reduce_any(halved), some, 0)
+
+    def chosen(self, number: int) -> Tensor:
+        return (self.of_images, self.of_halved, self.of_all_levels)[number]()
+
+    def _in_picture(self, with_image: bool) -> Tensor:
+        picture, axes = pyramid.picture(self.images, self.sampling, self.steps, with_image)
 
         def place(probe):
             return [axis.place(part) for axis, part in zip(axes, probe, strict=True)]
 
-        return mean(picture, _of_picture(sampling), place)
+        return self._mean(picture, pyramid.of_picture(self.sampling), place)
 
-    repeats = any(axis.border.repeat for axis in sampling.along(2))
+    def _mean(self, picture: Tensor, sampling: Sampling, place: Callable = list) -> Tensor:
+        values = []
+        for a, b in self.probes:
+            # Four reads, and not one of four times the height, of which XLA keeps all values: 13 ms
+            # instead of 45 at 8x224x224x3.
+            probe = [
+                point + (a * x + b * y)
+                for point, x, y in zip(self.points.axes, *self.moved, strict=True)
+            ]
+            values.append(self.plain(picture, Points(tuple(place(probe))), sampling))
+        # In pairs: of four equal numbers the mean is that number, to the bit.
+        return ((values[0] + values[1]) + (values[2] + values[3])) * 0.25
 
-    def of_all_levels():
-        output = in_picture(with_image=True)
-        if not repeats:
-            return output
-        # Beyond the image coordinates were brought back into it, for other bits than those of a plain
-        # read.
-        steady = tf.equal(moves[0] + moves[1] + sum(steps), 0)
-        return tf.where(tf.expand_dims(steady, -1), plain(images, points, sampling), output)
 
-    if not choose:
-        return tf.cast(of_all_levels(), dtype)
-    # The levels, and the copy of the image, take most of the time of a small output: 1.2 ms instead of
-    # 4.1 at 4x512x512x3 and 204x238. Each choice gives the same bits: one NaN may change what is chosen.
-    halved = tf.greater(steps[0], 0)
-    choices = [functools.partial(in_picture, with_image=False), of_all_levels]
-    choice = tf.where(tf.reduce_all(halved), 0, 1)
-    if not repeats:
-        choices.append(functools.partial(mean, images, sampling))
-        choice = tf.where(tf.reduce_any(halved), choice, 2)
-    return tf.cast(tf.switch_case(choice, choices), dtype)
+def _chosen(reading: Callable) -> Callable:
+    """A function of images and what points are made of, which makes the levels that are read alone.
+
+    They, and the copy of the image, take most of the time of a small output: 1.2 ms instead of 4.1 at
+    4x512x512x3 and 204x238. Each choice gives the same bits: one NaN may change what is chosen.
+    """
+
+    @tf.custom_gradient
+    def read(*tensors):
+        first = reading(*tensors)
+        choice = first.choice()
+
+        def switched(branch):
+            return tf.switch_case(choice, [functools.partial(branch, number) for number in range(3)])
+
+        def gradient(upstream):
+            def to(sources, number):
+                with tf.GradientTape() as tape:
+                    tape.watch(sources)
+                    output = reading(*tensors).chosen(number)
+                zero = tf.UnconnectedGradients.ZERO
+                return tape.gradient(output, sources, upstream, unconnected_gradients=zero)
+
+            # By themselves, so that no gradient to images is made where nobody asks for one.
+            images, *others = tensors
+            return [
+                *switched(functools.partial(to, [images])),
+                *switched(functools.partial(to, others)),
+            ]
+
+        return switched(first.chosen), gradient
+
+    return read
 
 
 def footprint(points: Points) -> list[Side]:
@@ -175,7 +229,7 @@ def _steps(sides: Sequence[Side]) -> list[Tensor]:
     """Of each level above 0: whether it, or one above it, is read. 0 or 1."""
     (x_along, y_along), (x_down, y_down) = sides
     area = tf.abs(x_along * y_down - x_down * y_along)
-    return [tf.cast(area >= _AREA * 4**level, area.dtype) for level in range(LEVELS)]
+    return [tf.cast(area >= _AREA * 4**level, area.dtype) for level in range(pyramid.LEVELS)]
 
 
 def _probes(along: Side, down: Side) -> list[tuple[Tensor, Tensor]]:
@@ -200,121 +254,3 @@ def _move(side: Side, steps: Sequence[Tensor]) -> Tensor:
     # (4**l - 1) / 12 and the tent of the read (4**l - 1) / 6. Probes have 1/12 of the square.
     blur = sum(step * (9 * 4.0**level) for level, step in enumerate(steps))
     return tf.minimum(parting, tf.sqrt(tf.maximum(1 - blur * inverse, _LEAST)))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Axis:
-    """An axis of the picture: where on it a coordinate of the image lies, at the level that is read.
-
-    Attributes:
-        sampling: That along the axis.
-        size: Of the image.
-        shift: Of the coordinate: 0 in the image itself.
-        left_out: Pixels of the picture that are not there. They are subtracted from what is rounded, so
-            that no bit differs from where they are.
-        scale: Of the coordinate: 1 in the image itself.
-        more: 0 in the image itself, 1 at all levels above.
-    """
-
-    sampling: Sampling
-    size: Any
-    shift: Tensor
-    left_out: Any
-    scale: Tensor
-    more: Tensor
-
-    def place(self, coordinate: Tensor) -> Tensor:
-        border, size = self.sampling.border, tf.cast(self.size, coordinate.dtype)
-        if border.repeat:
-            coordinate = bounded(coordinate, self.size, self.sampling)
-            coordinate = tf.where(coordinate < 0, coordinate + size, coordinate)  # of "wrap"
-        else:
-            # Up to where the largest pixels lie beyond the image with all of their area.
-            low, high = border.ends(size)
-            more = self.more * (MARGIN / 2 + 0.5 + low)
-            coordinate = tf.maximum(tf.minimum(coordinate, high + more), low - more)
-        return coordinate * self.scale + self.shift - self.left_out
-
-
-def _picture(
-    images: Tensor, sampling: Sampling, steps: Sequence[Tensor], with_image: bool
-) -> tuple[Tensor, list[_Axis]]:
-    """All levels below each other, the image first or left out, and its axes, x first."""
-    sizes, along = image_size(images), sampling.along(2)[::-1]
-    levels = [_first_level(images, along)]
-    for _ in range(LEVELS - 1):
-        levels.append(_halved(_halved(levels[-1], 1), 2))
-    heights = [sizes[0] + 1, *(shape_of(level)[1] for level in levels)]
-    if with_image:
-        levels.insert(0, _image(images, along, shape_of(levels[0])[2]))
-    width = shape_of(levels[0])[2]
-    levels = [tf.pad(one, ((0, 0), (0, 0), (0, width - shape_of(one)[2]), (0, 0))) for one in levels]
-
-    dtype, more = steps[0].dtype, steps[0]
-    scale = 1 - sum(step * 0.5**number for number, step in enumerate(steps, start=1))
-    # The image itself stays where it is: nothing is added to its coordinates, and no bit is lost. Else a
-    # coordinate counts from the centre of pixel 0, and the level starts with its margin.
-    shift = more * MARGIN * scale + (scale - 1) / 2
-    heights = [tf.cast(height, dtype) for height in heights]
-    down = sum(step * height for step, height in zip(steps, heights, strict=False))
-    shifts, left_out = (shift + down, shift), (0 if with_image else heights[0], 0)
-    axes = [_Axis(*parts, scale, more) for parts in zip(along, sizes, shifts, left_out, strict=True)]
-    return tf.concat(levels, axis=1), axes[::-1]
-
-
-def _first_level(images: Tensor, along: Sequence[Sampling]) -> Tensor:
-    """Level 1 with its margins, full pixels of the last level at both ends.
-
-    The margins are halved by themselves, and no larger image is made: that would be a copy of all.
-    """
-    for dimension, sampling in enumerate(along, start=1):
-        size = shape_of(images)[dimension]
-        even = size - size % 2
-        parts = [
-            _beyond(images, dimension, sampling, -MARGIN, 0),
-            images[:, :even] if dimension == 1 else images[:, :, :even],
-            # Not -size % MARGIN: in ONNX that is less than 0.
-            _beyond(images, dimension, sampling, even, size + 2 * MARGIN - 1 - (size - 1) % MARGIN),
-        ]
-        images = tf.concat([_halved(part, dimension) for part in parts], axis=dimension)
-    return images
-
-
-def _halved(images: Tensor, dimension: int) -> Tensor:
-    """The means of pairs. Not by a pooling layer: that takes 0.55 ms instead of 0.35 at 8x224x224x3."""
-    first, second = [slice(None)] * 3, [slice(None)] * 3
-    first[dimension], second[dimension] = slice(None, None, 2), slice(1, None, 2)
-    return (images[tuple(first)] + images[tuple(second)]) * 0.5
-
-
-def _image(images: Tensor, along: Sequence[Sampling], least: Any) -> Tensor:
-    """The image with a row more, and at least so wide: with what stands beyond it."""
-    rows, columns = along
-    width = shape_of(images)[2]
-    fits = isinstance(width, int) and isinstance(least, int) and least <= width
-    if columns.border.repeat or not fits:  # else what stands beyond the picture stands there
-        more = 1 if fits else tf.maximum(least - width, 1)
-        images = tf.concat([images, _beyond(images, 2, columns, width, width + more)], axis=2)
-    height = shape_of(images)[1]
-    return tf.concat([images, _beyond(images, 1, rows, height, height + 1)], axis=1)
-
-
-def _beyond(images: Tensor, dimension: int, sampling: Sampling, first: Any, last: Any) -> Tensor:
-    """What stands from position `first` to before `last` of an axis."""
-    border, size = sampling.border, tf.cast(shape_of(images)[dimension], tf.float32)
-    positions = tf.cast(tf.range(first, last), tf.float32)
-    places = border.repeat(positions, size) if border.repeat else positions
-    places = tf.cast(tf.clip_by_value(places, 0, size - 1), tf.int32)
-    pixels = tf.gather(images, places, axis=dimension)
-    if not border.filled:
-        return pixels
-    shape = [1] * 4
-    shape[dimension] = -1
-    inside = tf.reshape((positions >= 0) & (positions < size), shape)
-    return tf.where(inside, pixels, tf.constant(sampling.fill, images.dtype))
-
-
-def _of_picture(sampling: Sampling) -> Sampling:
-    """How the picture is read: beyond it there is the fill value, or nothing that is read."""
-    words = ["constant" if axis.border.filled else "nearest" for axis in reversed(sampling.along(2))]
-    return dataclasses.replace(sampling, fill_mode=words)
