@@ -116,8 +116,8 @@ def _add_export(commands) -> None:
     parser.add_argument(
         "--mode",
         choices=sorted({*onnx.MODES, *saved_model.MODES}),
-        help="the form of the sampler: of ONNX grid_sample (default) or gather, of a SavedModel gather "
-        "(default) or xla",
+        help="the form of the sampler: of ONNX grid_sample (default), grid_sample_border or gather, of "
+        "a SavedModel gather (default) or xla",
     )
     parser.add_argument(
         "--no-latency",

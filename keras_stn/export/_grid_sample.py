@@ -55,8 +55,11 @@ def obstacle(images: Tensor, sampling: Sampling) -> str | None:
     return "inside a tf.function" if functions > 1 else None
 
 
-def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
-    """`sampler.read` with one GridSample, where there is no `obstacle`."""
+def read(images: Tensor, points: Points, sampling: Sampling, border: bool = False) -> Tensor:
+    """`sampler.read` with one GridSample, where there is no `obstacle`.
+
+    `border`: by "border" with align_corners=1, where that is the same.
+    """
     size = grids.image_size(images)
     source = tf.cast(images, tf.float32)
     # Less the fill value, what is outside is zero, as in GridSample. A large one would take digits of
@@ -66,7 +69,7 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     fill_value = np.array(sampling.fill, "float32")
     if subtracted:
         source, sampling = source - fill_value, dataclasses.replace(sampling, fill_value=0.0)
-    canvas = _canvas(source, size, sampling, subtracted)
+    canvas = _canvas(source, size, sampling, subtracted, border)
 
     def on_canvas(coordinate, length, canvas_length):
         """Where to read along an axis of `length` pixels: (numerator, divisor) for `_marker`."""
@@ -112,8 +115,10 @@ class _Canvas(NamedTuple):
     align_corners: bool = False
 
 
-def _canvas(images, size, sampling, subtracted) -> _Canvas:
+def _canvas(images, size, sampling, subtracted, border) -> _Canvas:
     interpolation, fill_mode = sampling.interpolation, sampling.fill_mode
+    if border and (interpolation, fill_mode) == ("bilinear", "nearest"):
+        return _Canvas(images, "border", align_corners=True)
     if any(sampling.fill):
         padding = "zeros" if interpolation == "bilinear" else "border"
         return _Canvas(framed(images, sampling), padding, before=1)

@@ -36,6 +36,7 @@ def check_tflite(path: PathLike, runtimes: str | Iterable[str] = RUNTIMES) -> li
         | `gather-batch-dims`, `gather-index` | gpu | GATHER takes one int32 index of one axis |
         | `shrink-axis` | gpu | a slice that drops, adds or skips axes |
         | `split-one` | gpu | a SPLIT of one part, on which LiteRT 2.3 aborts |
+        | `split-sum` | gpu | halves of a sum of halves: compiles, and is silently wrong |
         | `rank` | gpu | a tensor of rank 5 or more |
         | `dynamic-shape` | gpu, micro | a size that is not known before the run |
         | `matmul-broadcast` | gpu | batches of different size: compiles, and is silently wrong |

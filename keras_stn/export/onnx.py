@@ -27,7 +27,7 @@ from keras_stn.export.report import Finding, Report
 
 __all__ = ["export_onnx"]
 
-MODES = ("grid_sample", "gather")
+MODES = ("grid_sample", "grid_sample_border", "gather")
 OPSETS = range(16, 19)  # the first with GridSample, and the last that tf2onnx writes
 
 
@@ -62,7 +62,10 @@ def export_onnx(
             are floats: give OpenVINO `INFERENCE_PRECISION_HINT: "f32"`, or it takes bfloat16 where the
             processor has it, which places no pixel. In ONNX Runtime on a CPU it is also the faster form
             for interpolation="nearest", and for "bicubic" on many channels: there GridSample computes
-            the coordinates again for each channel.
+            the coordinates again for each channel. `"grid_sample_border"` is for vendors' kernels of
+            optical flow: reads with interpolation="bilinear" and fill_mode="nearest" are written as
+            padding_mode="border" with align_corners=1, and not as "zeros" with 0. The numbers are the
+            same, but ONNX Runtime takes ten times as long.
         batch_size: The batch of the file. `None`: any, unless the model fixes it.
         opset: The version of ONNX' operators, 16 to 18.
         samples: What to compare on: an array, a list or dictionary of arrays for several inputs, an .npz
@@ -117,13 +120,14 @@ class _ONNX(_pipeline.Format):
     def __init__(self, mode: str, opset: int):
         self._opset = opset
         self._obstacles: list[str] = []  # why samplers kept their gathers
-        self.reader = self._read if mode == "grid_sample" else _gather
+        self._border = mode == "grid_sample_border"
+        self.reader = _gather if mode == "gather" else self._read
 
     def _read(self, images, points, sampling):
         if obstacle := _grid_sample.obstacle(images, sampling):
             self._obstacles.append(obstacle)
             return _gather(images, points, sampling)
-        return _grid_sample.read(images, points, sampling)
+        return _grid_sample.read(images, points, sampling, self._border)
 
     def accept(self, signature: _trace.Signature) -> None:
         _refusals.check_float8(signature.model)

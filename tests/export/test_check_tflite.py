@@ -119,6 +119,11 @@ BROKEN = {
     ),
     "shrink-axis": ("STRIDED_SLICE", ("gpu",), lambda: convert(lambda x: x[:, 0], (2, 3))),
     "split-one": ("SPLIT", ("gpu",), lambda: convert(lambda x: tf.split(x, 1), (2, 3))),
+    "split-sum": (
+        "SPLIT",
+        ("gpu",),
+        lambda: convert(lambda x: tf.add(*tf.split(tf.add(*tf.split(x, 2)), 2)), (4, 3)),
+    ),
     "rank": ("ADD", ("gpu",), lambda: convert(lambda x: x + 1, (1, 2, 3, 4, 5))),
     "dynamic-shape": ("MUL", ("gpu", "micro"), lambda: convert(lambda x: 2 * x, (None, 3))),
     "matmul-broadcast": ("BATCH_MATMUL", ("gpu",), lambda: convert(tf.matmul, (3, 2, 4), (1, 4, 5))),

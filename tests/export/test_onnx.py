@@ -47,6 +47,34 @@ def runner(path):
 # --- The numbers -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    ("mode", "padding", "corners"), [("grid_sample", b"zeros", 0), ("grid_sample_border", b"border", 1)]
+)
+def test_a_flow_is_written_in_both_forms_that_vendors_have_kernels_for(
+    tmp_path, mode, padding, corners, align_corners
+):
+    """Flow that leads beyond the image, on both sides of it, and to nowhere."""
+    images, flow = keras.Input((24, 36, 3)), keras.Input((24, 36, 2))
+    layer = keras_stn.Warp("displacement", fill_mode="nearest", align_corners=align_corners)
+    model = keras.Model([images, flow], layer([images, flow]))
+    path = tmp_path / "flow.onnx"
+    export.export_onnx(model, path, mode=mode, measure_latency=False)
+    (node,) = [node for node in onnx.load(path).graph.node if node.op_type == "GridSample"]
+    attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
+    assert (attributes["padding_mode"], attributes["align_corners"]) == (padding, corners)
+
+    rng = np.random.default_rng(0)
+    feed = [
+        rng.random((2, 24, 36, 3), "float32"),
+        rng.uniform(-30, 30, (2, 24, 36, 2)).astype("float32"),
+    ]
+    feed[1][0, 5, 7] = np.nan, 1
+    names = [one.name for one in session(path).get_inputs()]
+    found = runner(path)(dict(zip(names, feed, strict=True)))
+    np.testing.assert_allclose(found, model(feed), atol=ATOL)
+
+
 def check(exported, family, interpolation, fill, size, batch=None, align_corners=False):
     arguments = warp_arguments(family, interpolation, fill, size, batch, align_corners)
     path, report = exported("onnx", warp, arguments)
