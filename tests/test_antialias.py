@@ -4,6 +4,8 @@ The map is known, so the reference maps 16 x 16 points of each output pixel exac
 means, no pyramid and no difference of neighbours: nothing of what is tested.
 """
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -305,29 +307,50 @@ def test_a_point_of_a_grid_that_is_nan_is_outside_and_its_neighbours_are_finite(
     assert not changed.any()
 
 
-@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("fill_mode", FILL_MODES, ids=str)
-def test_no_other_map_of_the_batch_changes_a_bit_of_what_a_map_reads(fill_mode, compiled):
-    """All maps may read halved images, none or some, and each of the three is made another way."""
+def test_no_other_map_of_the_batch_changes_a_bit_of_what_a_map_reads(fill_mode):
+    """All maps may read halved images, none or some, and graphs make each of the three another way."""
     images = np.repeat(IMAGES[:1], 3, axis=0)
-    halved, steady, shrunk = (
-        np.array([[scale, 0.1, 0, -0.1, scale, 0.2]], "float32") for scale in (4.5, 0.8, 2.5)
-    )
+    halved, steady, shrunk = ([scale, 0.1, 0, -0.1, scale, 0.2] for scale in (4.5, 0.8, 2.5))
 
-    def read(*maps):
-        def warp():
-            return ops.warp(
-                images, np.concatenate(maps), fill_mode=fill_mode, fill_value=0.5, antialias=True
-            )
+    @functools.partial(tf.function, jit_compile=True)
+    def read(params):
+        return ops.warp(images, params, fill_mode=fill_mode, fill_value=0.5, antialias=True)
 
-        return (tf.function(warp, jit_compile=True) if compiled else warp)().numpy()
-
-    some = read(halved, steady, shrunk)
+    some = read(np.array([halved, steady, shrunk], "float32")).numpy()
     for number, one in enumerate((halved, steady, shrunk)):
-        for other in (one, steady, halved, np.full((1, 6), np.nan, "float32")):
-            np.testing.assert_array_equal(
-                read(*[one] * number, one, *[other] * (2 - number))[number], some[number]
-            )
+        for other in (one, steady, halved, [np.nan] * 6):
+            params = np.array([*[one] * (number + 1), *[other] * (2 - number)], "float32")
+            np.testing.assert_array_equal(read(params)[number], some[number])
+
+
+@pytest.mark.parametrize(("graph", "size"), [(False, (110, 160)), (True, (30, 40))])
+def test_it_has_second_derivatives(graph, size):
+    """As a penalty on gradients needs: beside differences of the first. Eager calls compile that size."""
+    image = np.random.default_rng(3).uniform(size=(1, *size, 1))
+    smooth = tf.constant(tf.nn.avg_pool2d(image, 5, 1, "SAME"))
+
+    def first(params):
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            output = ops.warp(smooth, params, antialias=True)
+            loss = tf.reduce_sum(output**2)
+        return tape.gradient(loss, params)
+
+    def second(params):
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            gradient = first(params)[:, 2]
+        return tape.gradient(gradient, params)[:, 2]
+
+    if graph:
+        second = tf.function(second, autograph=False)
+    params = np.array([[2.3, 0.1, 0.03, -0.1, 2.3, 0.02]])
+    step = np.array(
+        [[0, 0, 1e-6, 0, 0, 0]]
+    )  # no point comes to the centre of a pixel, where slopes jump
+    above, below = (first(tf.constant(params + sign * step))[0, 2] for sign in (1, -1))
+    np.testing.assert_allclose(second(tf.constant(params)), [(above - below) / 2e-6], rtol=1e-6)
 
 
 # --- The argument ----------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ EPOCHS = 12
 class Task(NamedTuple):
     """A family that undoes what it has done with params around the identity, uniform within `spread`.
 
-    Params of a field are uniform at 4 x 4 points, in pixels, and smooth between them.
+    Params of a field are uniform at 3 x 3 points, in pixels, and smooth between them.
     """
 
     family: Any
@@ -45,9 +45,9 @@ TASKS = {
     "affine": Task(transforms.Affine(), [0.2, 0.3, 0.2, 0.3, 0.2, 0.2]),
     "projective": Task(transforms.Projective(), [0.15, 0.2, 0.2, 0.2, 0.15, 0.2, 0.25, 0.25]),
     "diffeomorphic_affine": Task(transforms.DiffeomorphicAffine(), [0.2, 0.3, 0.2, 0.3, 0.2, 0.2]),
-    "thin_plate_spline": Task(transforms.ThinPlateSpline(), [0.15] * 32, epochs=40, train=4000),
-    "displacement": Task(transforms.Displacement(), 3.0, epochs=20),
-    "velocity": Task(transforms.Velocity(), 3.0, epochs=20),
+    "thin_plate_spline": Task(transforms.ThinPlateSpline((3, 3)), [0.25] * 18, epochs=40, train=4000),
+    "displacement": Task(transforms.Displacement(), 5.0, 0.75, epochs=40, train=4000),
+    "velocity": Task(transforms.Velocity(), 5.0, 0.75, epochs=40, train=4000),
     "lens_distortion": Task(transforms.LensDistortion(), [0.4, 0.2, 0.1, 0.1, 0.1]),
     "polar": Task(transforms.Polar(), [0.3, 0.3], 0.2, transforms.Translation()),
     "log_polar": Task(transforms.LogPolar(), [0.3, 0.3], 0.2, transforms.Translation()),
@@ -56,7 +56,7 @@ TASKS = {
     "rotation, volumes": Task(transforms.Rotation(ndim=3), [0.4] * 3, 0.6),
     "similarity, volumes": Task(transforms.Similarity(ndim=3), [0.15] + [0.3] * 3 + [0.2] * 3, 0.6),
     "affine, volumes": Task(transforms.Affine(ndim=3), [0.2] * 12, 0.6),
-    "displacement, volumes": Task(transforms.Displacement(ndim=3), 2.0, 0.6),
+    "displacement, volumes": Task(transforms.Displacement(ndim=3), 2.5, 0.7, epochs=30),
 }
 
 
@@ -81,7 +81,7 @@ def pairs(task, seed):
     identity = np.zeros((1, *[1] * (task.family.params_ndim - 2), task.family.num_params), "float32")
     identity += np.float32(task.family.identity_params)
     for pictures in digits(family.ndim == 3, task.train):
-        lattice = (4,) * family.ndim if family.params_ndim > 2 else ()
+        lattice = (3,) * family.ndim if family.params_ndim > 2 else ()
         shape = len(pictures), *lattice, family.num_params
         params = np.array(family.identity_params) + rng.uniform(-1, 1, shape) * task.spread
         distorted = distort(pictures, params.astype("float32")).numpy()

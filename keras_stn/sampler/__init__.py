@@ -100,9 +100,11 @@ def read(images: Tensor, points: Points, sampling: Sampling) -> Tensor:
     batch = points.shape[0]
     points = _of_one_batch(points)
     if sampling.antialias:
-        averaging = functools.partial(antialias.read, plain=read)
-        if _reader.get() is plan.read and points.whole is None:
-            averaging = functools.partial(averaging, choose=True)
+        compiles = _reader.get() is plan.read and points.whole is None
+        # Not in eager calls: TensorFlow finds no second derivative of a compiled function with choices.
+        choose = compiles and not tf.executing_eagerly()
+        averaging = functools.partial(antialias.read, plain=read, choose=choose)
+        if compiles:
             return plan.in_one(averaging, images, points, sampling)
         return averaging(images, points, sampling)
     if batch != images.shape[0]:
