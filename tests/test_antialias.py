@@ -324,9 +324,12 @@ def test_no_other_map_of_the_batch_changes_a_bit_of_what_a_map_reads(fill_mode):
             np.testing.assert_array_equal(read(params)[number], some[number])
 
 
-@pytest.mark.parametrize(("graph", "size"), [(False, (110, 160)), (True, (30, 40))])
+@pytest.mark.parametrize(
+    ("graph", "size"),
+    [(False, (110, 160)), pytest.param(True, (30, 40), marks=pytest.mark.long)],  # traced for 28 s
+)
 def test_it_has_second_derivatives(graph, size):
-    """As a penalty on gradients needs: beside differences of the first. Eager calls compile that size."""
+    """As a penalty on gradients needs: beside differences of the first, at a size that is compiled."""
     image = np.random.default_rng(3).uniform(size=(1, *size, 1))
     smooth = tf.constant(tf.nn.avg_pool2d(image, 5, 1, "SAME"))
 
