@@ -152,8 +152,9 @@ def _chosen(reading: Callable) -> Callable:
     """
 
     def switched(function, choice, *tensors):
-        choices = [functools.partial(function, number, *tensors) for number in range(_ALL_LEVELS + 1)]
-        return tf.switch_case(choice, choices)
+        first, *others = (functools.partial(function, number, *tensors) for number in range(3))
+        # Not by tf.switch_case, which Keras' own export to ONNX leaves in a file that cannot be read.
+        return tf.cond(choice < 1, first, lambda: tf.cond(choice < 2, *others))
 
     def gradients(part, number, upstream, *tensors):
         return _gradients(functools.partial(value, number), tensors, upstream, part)
