@@ -28,6 +28,8 @@ MAPS = {
     "4 across, 1 down, turned": TURN @ np.diag([4, 1]),
     "6 and 3, turned": TURN @ np.diag([6, 3]),
     "5, turned": 5 * TURN,
+    "8 across, 2 down, skewed": TURN @ np.diag([8, 2]) @ TURN.T,
+    "8 across, 2 down, skewed the other way": TURN.T @ np.diag([8, 2]) @ TURN,
 }
 
 
@@ -115,7 +117,7 @@ def test_photographs_are_within_40_dB_of_256_reads_where_one_read_has_less_than_
     of = affine(MAPS[case], image.shape[:2], output_size)
     truth = supersampled(image, of, output_size)
     assert psnr(sampled(image, of, output_size, antialias=False), truth) < 33
-    # The bound that was asked for. Found: 41.5 to 49.
+    # The bound that was asked for. Found: 40.1 skewed, else 40.9 to 52.
     assert psnr(sampled(image, of, output_size, antialias=True), truth) > 40
 
 
