@@ -10,6 +10,7 @@ TensorFlow's touches, and `to_onnx` turns it into the node. Everything around it
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,20 +26,22 @@ Tensor = Any
 
 OP = "PyFunc"  # the marker's type in TensorFlow's graph
 
+# The first opset whose GridSample takes volumes, and has other names for its modes.
+VOLUMES = 20
+RENAMED = {b"bilinear": b"linear", b"bicubic": b"cubic"}
 _MODES = ("nearest", "bilinear", "bicubic")
 _FILL_MODES = ("constant", "nearest", "reflect", "mirror", "wrap")
 _PADDINGS = ("zeros", "border", "reflection")
 
 
-def obstacle(images: Tensor, sampling: Sampling) -> str | None:
+def obstacle(images: Tensor, sampling: Sampling, opset: int) -> str | None:
     """Why GridSample cannot take the place of the gathers here, if it cannot.
 
-    It has no kernel and no fill mode that a user adds, one padding for all axes, and below opset 20,
-    which tf2onnx does not write, no volumes. Its coordinates
-    have the dtype of the images, and ONNX Runtime's kernel below opset 20 is for float32 alone. Half
-    precision goes through it, as the sampler sums in float32; float64 and integers would lose digits.
-    And a tf.function of the model's own keeps what it has traced: the live model would be left with a
-    marker that never runs.
+    It has no kernel and no fill mode that a user adds, one padding for all axes, and below opset 20 no
+    volumes, of which it then has no cubics. Its coordinates have the dtype of the images, and ONNX
+    Runtime's kernel below opset 20 is for float32 alone. Half precision goes through it, as the sampler
+    sums in float32; float64 and integers would lose digits. And a tf.function of the model's own keeps
+    what it has traced: the live model would be left with a marker that never runs.
     """
     if images.dtype not in (tf.float32, tf.float16, tf.bfloat16):
         return f"{images.dtype.name} images"
@@ -46,8 +49,10 @@ def obstacle(images: Tensor, sampling: Sampling) -> str | None:
         return f"interpolation={sampling.interpolation!r}"
     if sampling.fill_mode not in _FILL_MODES:
         return f"fill_mode={sampling.fill_mode!r}"
-    if images.shape.rank > 4:
-        return "volumes"
+    if images.shape.rank > 4 and opset < VOLUMES:
+        return f"volumes, which need opset={VOLUMES}"
+    if images.shape.rank > 4 and sampling.interpolation == "bicubic":
+        return "cubics of volumes"
     graph, functions = tf.compat.v1.get_default_graph(), 0
     while hasattr(graph, "outer_graph"):
         functions += type(graph).__name__ == "FuncGraph"  # not those of branches and loops
@@ -81,21 +86,23 @@ def read(images: Tensor, points: Points, sampling: Sampling, border: bool = Fals
         offset += canvas.before
         return coordinate + offset if offset else coordinate, divisor
 
-    (height, width), (canvas_height, canvas_width) = size, grids.image_size(canvas.images)
-    of_x, of_y = (width, canvas_width), (height, canvas_height)
-    x, y = points.axes
-    if x.shape != y.shape:  # less to compute before they are broadcast
-        (x, x_divisor), (y, y_divisor) = on_canvas(x, *of_x), on_canvas(y, *of_y)
-        axes = [(x + tf.zeros_like(y), x_divisor), (y + tf.zeros_like(x), y_divisor)]
-    elif isinstance(width, int) and width == height:  # both in one go: half as many nodes
-        axes = [on_canvas(tf.transpose(points.stacked, (1, 2, 3, 0)), *of_x)]  # (batch, h, w, 2)
-    else:  # one by one: broadcasting two sizes over the last axis takes 15 times as long
-        axes = [on_canvas(x, *of_x), on_canvas(y, *of_y)]  # (batch, h, w) each
+    lengths = [*zip(size, grids.image_size(canvas.images), strict=True)][::-1]  # x first
+    shapes = {tuple(axis.shape) for axis in points.axes}
+    ndim = len(lengths)
+    if len(shapes) > 1:  # less to compute before they are broadcast
+        axes = [on_canvas(axis, *length) for axis, length in zip(points.axes, lengths, strict=True)]
+        whole = functools.reduce(tf.add, (tf.zeros_like(axis) for axis, _ in axes))
+        axes = [(axis + whole, divisor) for axis, divisor in axes]
+    elif isinstance(size[0], int) and len(set(size)) == 1:  # all in one go: half as many nodes
+        together = tf.transpose(points.stacked, (*range(1, ndim + 2), 0))  # (batch, [d,] h, w, ndim)
+        axes = [on_canvas(together, *lengths[0])]
+    else:  # one by one: broadcasting sizes over the last axis takes 15 times as long
+        axes = [on_canvas(axis, *length) for axis, length in zip(points.axes, lengths, strict=True)]
 
-    planes = tf.transpose(canvas.images, (0, 3, 1, 2))  # (batch, channels, H, W)
-    sampled = _marker(planes, axes, sampling, canvas)  # (batch, channels, h, w)
-    sampled = tf.ensure_shape(sampled, (*planes.shape[:2], *axes[0][0].shape[1:3]))
-    sampled = tf.transpose(sampled, (0, 2, 3, 1))
+    planes = tf.transpose(canvas.images, (0, ndim + 1, *range(1, ndim + 1)))  # (batch, channels, ...)
+    sampled = _marker(planes, axes, sampling, canvas)  # (batch, channels, [d,] h, w)
+    sampled = tf.ensure_shape(sampled, (*planes.shape[:2], *axes[0][0].shape[1 : ndim + 1]))
+    sampled = tf.transpose(sampled, (0, *range(2, ndim + 2), 1))
     return tf.cast(sampled + fill_value if subtracted else sampled, images.dtype)
 
 
@@ -130,7 +137,9 @@ def _canvas(images, size, sampling, subtracted, border) -> _Canvas:
         # Coordinates are inside, so that all paddings are one. ONNX Runtime has a fast kernel for
         # "zeros": 0.36 ms instead of 3.6 at 56x56x64.
         if fill_mode == "wrap":
-            return _Canvas(_continued(images, size, (1, 1), sampling), "zeros", continued_below=0.0)
+            return _Canvas(
+                _continued(images, size, [1] * len(size), sampling), "zeros", continued_below=0.0
+            )
         return _Canvas(images, "zeros")
     if fill_mode == "nearest":
         return _Canvas(images, "border", align_corners=True)
@@ -180,7 +189,7 @@ def _never_run(*_):
 
 def to_onnx(context, node, name, arguments):
     """Turns the marker into GridSample: a handler for `custom_op_handlers` of tf2onnx."""
-    if len(node.input) not in (4, 6):
+    if len(node.input) not in (4, 6, 8):
         return  # somebody else's PyFunc, which has no operator in ONNX
     _, planes, *places = node.input
     interpolation, padding, align_corners = node.inputs[0].get_tensor_value()
@@ -196,7 +205,7 @@ def to_onnx(context, node, name, arguments):
     for numerator, divisor in zip(places[::2], places[1::2], strict=True):
         quotient = context.make_node("Div", [numerator, divisor]).output[0]
         axes.append(context.make_node("Sub", [quotient, one]).output[0])
-    if len(axes) == 2:
+    if len(axes) > 1:
         last = context.make_const(f"{name}_last", np.array([-1], np.int64)).output[0]
         axes = [context.make_node("Unsqueeze", [axis, last]).output[0] for axis in axes]
         axes = context.make_node("Concat", axes, attr={"axis": -1}).output

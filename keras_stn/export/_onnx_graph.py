@@ -31,6 +31,23 @@ def name_batch(model: Any, open_batch: Container[str]) -> None:
             dims[0].dim_param = "batch"
 
 
+def raise_opset(model: Any, opset: int, modes: dict[bytes, bytes]) -> None:
+    """Declare a newer opset, in which GridSample has other names for its modes.
+
+    Of the operators that changed from 18 to 20, all but DFT kept what they were; GridSample, in 20, took
+    volumes and new names.
+    """
+    (imported,) = (one for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    imported.version = opset
+    graphs = [model.graph]
+    for graph in graphs:  # which grows
+        for node in graph.node:
+            graphs += _graphs(node)
+            for attribute in node.attribute if node.op_type == "GridSample" else ():
+                if attribute.name == "mode":
+                    attribute.s = modes.get(attribute.s, attribute.s)
+
+
 class _View:
     """What the rewrites ask about a graph."""
 

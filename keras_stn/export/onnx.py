@@ -28,7 +28,8 @@ from keras_stn.export.report import Finding, Report
 __all__ = ["export_onnx"]
 
 MODES = ("grid_sample", "grid_sample_border", "gather")
-OPSETS = range(16, 19)  # the first with GridSample, and the last that tf2onnx writes
+_NEWEST = 18  # that tf2onnx writes
+OPSETS = (*range(16, _NEWEST + 1), _grid_sample.VOLUMES)  # from the first with GridSample on
 
 
 def export_onnx(
@@ -67,7 +68,8 @@ def export_onnx(
             padding_mode="border" with align_corners=1, and not as "zeros" with 0. The numbers are the
             same, but ONNX Runtime takes ten times as long.
         batch_size: The batch of the file. `None`: any, unless the model fixes it.
-        opset: The version of ONNX' operators, 16 to 18.
+        opset: The version of ONNX' operators, 16 to 18, or 20, in which volumes are GridSamples too, and
+            not gathers. ONNX Runtime has it from 1.17 on.
         samples: What to compare on: an array, a list or dictionary of arrays for several inputs, an .npz
             file or a tf.data.Dataset of such. By default random images in [0, 1), smooth over a few
             pixels as pictures are; 32 stands for unknown sizes.
@@ -96,7 +98,7 @@ def export_onnx(
     """
     _checks.one_of("mode", mode, MODES)
     if opset not in OPSETS:
-        raise ValueError(f"opset must be one of {tuple(OPSETS)}. Received: opset={opset!r}.")
+        raise ValueError(f"opset must be one of {OPSETS}. Received: opset={opset!r}.")
     return _pipeline.export(
         _ONNX(mode, opset),
         model,
@@ -124,7 +126,7 @@ class _ONNX(_pipeline.Format):
         self.reader = _gather if mode == "gather" else self._read
 
     def _read(self, images, points, sampling):
-        if obstacle := _grid_sample.obstacle(images, sampling):
+        if obstacle := _grid_sample.obstacle(images, sampling, self._opset):
             self._obstacles.append(obstacle)
             return _gather(images, points, sampling)
         return _grid_sample.read(images, points, sampling, self._border)
@@ -148,10 +150,12 @@ class _ONNX(_pipeline.Format):
             proto, _ = tf2onnx.convert.from_function(
                 function,
                 input_signature=signature.specs,
-                opset=self._opset,
+                opset=min(self._opset, _NEWEST),
                 custom_op_handlers=handlers,
             )
         _check_ops(proto)
+        if self._opset > _NEWEST:
+            _onnx_graph.raise_opset(proto, self._opset, _grid_sample.RENAMED)
         proto = _onnx_graph.simplify(proto)
         # The order of the model, where tf2onnx has that of the alphabet: some runtimes go by place.
         proto.graph.output.sort(key=lambda output: signature.outputs.index(output.name))

@@ -43,6 +43,31 @@ def test_every_kernel_goes_into_a_file(interpolation, fill, tmp_path):
         assert difference(model, run, inputs(model, batch)) <= ATOL
 
 
+@pytest.mark.parametrize("fill", ["constant", "fill_value", "nearest", "reflect", "mirror", "wrap"])
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
+@pytest.mark.parametrize("size", [(3, 6, 7), (6, 6, 6)])
+def test_from_opset_20_on_a_volume_is_one_grid_sample(interpolation, fill, size, tmp_path):
+    import onnxruntime
+
+    arguments = {"output_size": (4, 5, 9), "interpolation": interpolation}
+    model, path = warp(FAMILIES["affine"], size, fill, **arguments), tmp_path / "m.onnx"
+    report = export.export_onnx(model, path, opset=20, samples=inputs(model, 3), measure_latency=False)
+    assert report.ops["GridSample"] == 1
+    assert ("Gather" in report.ops) == (
+        interpolation == "bilinear" and fill == "wrap"
+    )  # which continues
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for feed in [inputs(model, 2), *(strange_inputs(model) if interpolation == "bilinear" else ())]:
+        assert difference(model, lambda feed: session.run(None, feed)[0], feed) <= ATOL
+
+
+def test_pictures_are_as_they_were_in_opset_20(tmp_path):
+    for interpolation in ("nearest", "bilinear", "bicubic"):
+        model = warp("affine", (13, 18), "reflect", interpolation=interpolation)
+        report = export.export_onnx(model, tmp_path / "m.onnx", opset=20, measure_latency=False)
+        assert report.ops["GridSample"] == 1
+
+
 def test_strange_params_of_a_volume_are_outside_in_a_file(tmp_path):
     model = warp(FAMILIES["affine"], (3, 6, 7), "fill_value", output_size=(4, 5, 9))
     export.export_tflite(model, tmp_path / "m.tflite", measure_latency=False)
