@@ -56,7 +56,9 @@ TASKS = {
     "rotation, volumes": Task(transforms.Rotation(ndim=3), [0.4] * 3, 0.6),
     "similarity, volumes": Task(transforms.Similarity(ndim=3), [0.15] + [0.3] * 3 + [0.2] * 3, 0.6),
     "affine, volumes": Task(transforms.Affine(ndim=3), [0.2] * 12, 0.6),
+    "diffeomorphic_affine, volumes": Task(transforms.DiffeomorphicAffine(ndim=3), [0.2] * 12, 0.6),
     "displacement, volumes": Task(transforms.Displacement(ndim=3), 2.5, 0.7, epochs=30),
+    "velocity, volumes": Task(transforms.Velocity(ndim=3), 2.5, 0.75, epochs=30),
 }
 
 
