@@ -12,8 +12,8 @@ Level l is the image in pixels of 2**l, means of means of four. Four probes are 
   level blur by themselves is subtracted.
 - Each lies in a row and a column that no other is in. So along a narrow footprint they are four.
 
-All levels lie below each other in one picture. So all probes are one plain read, by the reader in force,
-with its gradients to images and points. Which level is read has no gradient.
+Where several levels are read, they lie below each other in one picture. So a probe is a plain read, by
+the reader in force, with its gradients to images and points. Which level is read has no gradient.
 """
 
 import dataclasses
