@@ -1,15 +1,19 @@
 """The layer `SpatialTransformer`."""
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from keras_stn import _checks, _layout, _saving, transforms
+from keras_stn.layers import _rounds
 from keras_stn.layers.warp import Warp
 from keras_stn.localization import Localization
 from keras_stn.localization.layer import check_network
+from keras_stn.ops._reading import apply
+from keras_stn.ops._warp import WarpImages
 
 Tensor = Any
 
@@ -102,6 +106,10 @@ class SpatialTransformer(keras.layers.Layer):
         align_corners: bool = False,
         data_format: str | None = None,
         antialias: bool = False,
+        recurrences: int = 1,
+        jitter: float | None = None,
+        reach: float = 0.0,
+        params_regularizer: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -115,9 +123,19 @@ class SpatialTransformer(keras.layers.Layer):
             align_corners=align_corners,
             data_format=data_format,
             antialias=antialias,
+            reach=reach,
             dtype=self.dtype_policy,
             name=f"{self.name}_warp",
         )
+        family = self.warp.transform
+        self.recurrences = _checks.count("recurrences", recurrences)
+        if jitter is None:
+            jitter = _rounds.JITTER if _rounds.composes(family) else 0.0
+        self.jitter = _checks.not_negative("jitter", jitter)
+        if self.recurrences > 1 or self.jitter:
+            family.check_compose()
+        self.params_regularizer = keras.regularizers.get(params_regularizer)
+        self._seed = keras.random.SeedGenerator()
         if not isinstance(localization, Localization):
             check_network("localization", localization)
             localization = Localization(
@@ -132,6 +150,11 @@ class SpatialTransformer(keras.layers.Layer):
             raise _checks.error(
                 "glimpses must be given to the Localization, where there is one: "
                 f"keras_stn.Localization(..., glimpses={glimpses!r}). Received: glimpses={glimpses!r}."
+            )
+        if self.recurrences > 1 and localization.glimpses is not None:
+            raise _checks.error(
+                "recurrences must be 1 with glimpses, of which each would have to look for itself. "
+                f"Received: recurrences={recurrences} and glimpses={localization.glimpses}."
             )
         self.localization = localization
         self._check_parts_agree()
@@ -196,11 +219,22 @@ class SpatialTransformer(keras.layers.Layer):
         _checks.shape("images", images, (None,) * (ndim + 2 + video), axes)
         if not self.built:
             self.build(tuple(images.shape))
-        return self.localization(images, training=training)
+        params = self.localization(images, training=training)
+        look = dataclasses.replace(self.warp.warping(), output_size=None)  # what is made for the images
+        for _ in range(self.recurrences - 1):
+            # No gradient goes through what is seen: it goes through the composition.
+            seen = apply(look, WarpImages, images=images, params=keras.ops.stop_gradient(params))
+            again = self.localization(keras.ops.stop_gradient(seen), training=training)
+            params = _rounds.composed(self.warp.transform, params, again)
+        return params
 
     def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         params = self.localize(images, training)  # (batch, num_params)
-        return self.warp(images, params)  # (batch, h, w, channels)
+        if self.params_regularizer is not None:
+            self.add_loss(self.params_regularizer(params))
+        if training and self.jitter:
+            params = _rounds.jittered(self.warp.transform, params, self.jitter, self._seed)
+        return self.warp(images, params, training=training)  # (batch, h, w, channels)
 
     def compute_output_shape(self, input_shape):
         params_shape = self.localization.compute_output_shape(input_shape)
@@ -220,6 +254,7 @@ class SpatialTransformer(keras.layers.Layer):
             "align_corners",
             "data_format",
             "antialias",
+            "reach",
         )
         _saving.refuse_what_does_not_load(self)
         localization = _saving.serialized(self.localization)
@@ -228,6 +263,9 @@ class SpatialTransformer(keras.layers.Layer):
             **super().get_config(),
             "localization": localization,
             **{argument: warp[argument] for argument in arguments},
+            "recurrences": self.recurrences,
+            "jitter": self.jitter,
+            "params_regularizer": keras.regularizers.serialize(self.params_regularizer),
         }
 
     def get_build_config(self):

@@ -6,6 +6,7 @@ to feature maps where the params are a field.
 """
 
 from keras_stn.localization.head import IdentityParams
+from keras_stn.localization.heatmap import Centroids, heatmap
 from keras_stn.localization.layer import Localization
 from keras_stn.localization.networks import (
     BUILDERS,
@@ -19,11 +20,13 @@ from keras_stn.localization.networks import (
 
 __all__ = [
     "BUILDERS",
+    "Centroids",
     "IdentityParams",
     "Localization",
     "conv",
     "dense",
     "field_conv",
+    "heatmap",
     "resized_conv",
     "strided_conv",
     "volume_conv",

@@ -9,7 +9,7 @@ import keras
 from keras_stn import _checks, _layout, _saving, grids, transforms
 from keras_stn.localization.features import features_shape, takes_rank
 from keras_stn.localization.head import Head, head_of_old_models
-from keras_stn.localization.networks import BUILDERS, DEFAULTS
+from keras_stn.localization.networks import BUILDERS, DEFAULTS, SIZED
 
 Tensor = Any
 _CURE = (
@@ -30,10 +30,10 @@ class Localization(keras.layers.Layer):
     Args:
         network: What comes before the head:
 
-            - `None`: `keras_stn.localization.resized_conv`, small, for images of any size; `volume_conv`
+            - `None`: `keras_stn.localization.heatmap`, small, for images of any size; `volume_conv`
               for volumes; `field_conv` for families whose params are a field;
-            - a name from `keras_stn.localization.BUILDERS`: `"resized_conv"`, `"conv"`, `"dense"`,
-              `"strided_conv"`, `"volume_conv"`, `"field_conv"`;
+            - a name from `keras_stn.localization.BUILDERS`: `"heatmap"`, `"resized_conv"`, `"conv"`,
+              `"dense"`, `"strided_conv"`, `"volume_conv"`, `"field_conv"`;
             - any Keras model or layer that turns channels_last images into features (batch, n); for a
               field into feature maps (batch, [d,] h, w, n), of any size.
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a
@@ -126,7 +126,7 @@ class Localization(keras.layers.Layer):
         return (batch, *rest[1:]) if self._by_frame(shape) else shape
 
     def _new_network(self, shape):
-        known: dict[str, Any] = {name: {"image_size": shape[1:-1]} for name in DEFAULTS.values()}
+        known: dict[str, Any] = {name: {"image_size": shape[1:-1]} for name in SIZED}
         known["field_conv"] = {"ndim": len(shape) - 2}
         builder: Any = self._builder
         return BUILDERS[builder](**known.get(builder, {}), dtype=self.dtype_policy)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from keras_stn import _checks
+from keras_stn.localization.heatmap import heatmap
 
 layers = keras.layers
 
@@ -18,7 +19,7 @@ def resized_conv(
     *,
     dtype: Any = None,
 ) -> keras.Model:
-    """The default: looks at the image at 32x32, through three strided convolutions.
+    """Looks at the image at 32x32, through three strided convolutions.
 
     Where a thing is and how it lies shows at low resolution, so the network brings every image to
     `side` x `side` first. That gives it one cost, and weights of one shape, for images of any size.
@@ -279,6 +280,7 @@ def _pool(pooling, dtype):
 
 
 BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "heatmap": heatmap,
     "resized_conv": resized_conv,
     "conv": conv,
     "dense": dense,
@@ -287,5 +289,7 @@ BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "field_conv": field_conv,
 }
 
-# The networks that look at the size of images, as `image_size`: the defaults, by the axes of an image.
-DEFAULTS = {2: "resized_conv", 3: "volume_conv"}
+DEFAULTS = {2: "heatmap", 3: "volume_conv"}  # by the axes of an image
+
+# The networks that look at the size of images, as `image_size`.
+SIZED = "heatmap", "resized_conv", "volume_conv"

@@ -127,6 +127,11 @@ class Transform(MovesBoxes):
         if getattr(type(self).inverse, "__isabstractmethod__", False):
             self.inverse(None)  # raises
 
+    def check_compose(self) -> None:
+        """Raise, before any work, where the family does not define `compose`."""
+        if getattr(type(self).compose, "__isabstractmethod__", False):
+            self.compose(None, None)  # raises
+
     def inverted(
         self, params: Tensor, source_size: Any, output_size: Any, align_corners: bool = False
     ) -> tuple["Transform", Tensor]:

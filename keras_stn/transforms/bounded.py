@@ -113,6 +113,9 @@ class Bounded(Transform):
         tiles = self.unconstrain(np.array(self.transform.tiles(count), "float64"))
         return [tuple(params) for params in self._squash.start(tiles.numpy()).tolist()]
 
+    def check_compose(self):
+        self.transform.check_compose()
+
     def check_inverse(self):
         self.transform.check_inverse()
 

@@ -77,6 +77,12 @@ class MatrixTransform(Transform):
         theta = product(self._checked_theta(outer), self._checked_theta(inner), self.ndim)
         return self.from_theta(theta)
 
+    def check_compose(self):
+        made_of_theta = type(self).compose is MatrixTransform.compose
+        if made_of_theta and getattr(type(self).from_theta, "__isabstractmethod__", False):
+            self.from_theta(None)  # raises
+        super().check_compose()
+
     def check_inverse(self):
         made_of_theta = type(self).inverse is MatrixTransform.inverse
         if made_of_theta and getattr(type(self).from_theta, "__isabstractmethod__", False):
