@@ -56,6 +56,17 @@ class SpatialTransformer(keras.layers.Layer):
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default.
         antialias: Whether to average where the map shrinks the image, as in
             `keras_stn.ops.grid_sample`: for an attention that looks at a large part of its input.
+        recurrences: How often it looks: after the first time at what it has warped, with the same
+            localization network. The params are composed, and the image itself is sampled each time, so
+            nothing blurs. Each look undoes a part of what is left. The family must define `compose`. It
+            can be raised on a trained layer: there are no weights more.
+        jitter: In training, the standard deviation of random maps of the output, in units of its half
+            width and half height: the layers behind see their crops moved, turned and scaled a little,
+            as dropout hides features. By default 0.07 for families that define `compose`, and 0 for
+            others. Use 0 where the output itself is compared with a picture, or labels move with it.
+        reach: How far the gradient to the params sees in training, in pixels, as in `keras_stn.Warp`:
+            for losses that compare pictures.
+        params_regularizer: A regularizer of the params, such as those of `keras_stn.regularizers`.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Attributes:
@@ -75,6 +86,7 @@ class SpatialTransformer(keras.layers.Layer):
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.
+        NotImplementedError: if `recurrences` or `jitter` ask for `compose`, and the family has none.
 
     Example:
         >>> import keras, keras_stn
@@ -90,7 +102,8 @@ class SpatialTransformer(keras.layers.Layer):
 
     Reference:
         Jaderberg, Simonyan, Zisserman and Kavukcuoglu, "Spatial Transformer Networks" (2015,
-        arXiv:1506.02025).
+        arXiv:1506.02025). Recurrences: Lin and Lucey, "Inverse Compositional Spatial Transformer
+        Networks" (2016, arXiv:1612.03897).
     """
 
     def __init__(
@@ -185,10 +198,10 @@ class SpatialTransformer(keras.layers.Layer):
     def localize(self, images: Tensor, training: bool | None = None) -> Tensor:
         """The params of `images`: the first half of what the layer does.
 
-        Use it where one localization serves more than one warp: several glimpses of an image, rounds
-        that look again at what they have warped, labels that move with their images. On the symbolic
-        tensors of a Functional model it makes `localization` a layer of the model, with the weights of
-        this layer.
+        Use it where one localization serves more than one warp: several glimpses of an image, labels
+        that move with their images. Then warp the images by `layer.warp(images, params)` as well: in
+        training, calling the layer itself adds its jitter. On the symbolic tensors of a Functional model
+        it makes `localization` a layer of the model, with the weights of this layer.
 
         Args:
             images: As the layer takes them.
@@ -204,12 +217,11 @@ class SpatialTransformer(keras.layers.Layer):
         Example:
             >>> import keras, keras_stn
             >>> images = keras.Input((40, 40, 1))
-            >>> look = keras_stn.SpatialTransformer(transform="similarity")
-            >>> params = look.localize(images)
-            >>> for _ in range(2):  # look again at what is warped, and warp the image itself
-            ...     again = look.localize(look.warp(images, params))
-            ...     params = look.warp.transform.compose(params, again)
-            >>> model = keras.Model(images, look.warp(images, params))
+            >>> labels = keras.Input((40, 40, 1), dtype="uint8")
+            >>> layer = keras_stn.SpatialTransformer(transform="similarity", recurrences=2)
+            >>> params = layer.localize(images)
+            >>> moved = keras_stn.Warp("similarity", interpolation="nearest")(labels, params)
+            >>> model = keras.Model([images, labels], [layer.warp(images, params), moved])
         """
         images = _checks.tensor("images", images)
         ndim = self.warp.transform.ndim
