@@ -29,9 +29,6 @@ class Deadline(keras.callbacks.Callback):
         super().__init__()
         self._end = end
 
-    def on_train_begin(self, logs=None):
-        self.on_train_batch_end(0)
-
     def on_train_batch_end(self, batch, logs=None):
         if time.monotonic() > self._end:
             raise OutOfTime
@@ -93,6 +90,8 @@ def judged(row: dict, standing: list[dict], jobs: list[dict]) -> dict:
 
 def row_of(job: dict, source: str | None, end: float, standing: list[dict], jobs: list[dict]) -> dict:
     """The row of `job`. Plain classifiers stand already where it is compared with one."""
+    if time.monotonic() > end:
+        raise OutOfTime
     if job["task"] == configs.ALIGN:
         return {**job, **aligned(job, source)}
     row = {**job, **classified(job, source, end)}
