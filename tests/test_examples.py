@@ -14,6 +14,9 @@ from keras_stn import transforms
 
 ROOT = pathlib.Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FOLDERS = sorted(
+    {path.parent for path in (ROOT / "examples").glob("*/*.py")}
+)  # of examples in several files
 
 examples = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 
@@ -40,6 +43,13 @@ def test_example_runs_and_writes_what_it_says(path, tmp_path):
 def test_example_is_short_and_linked(path):
     assert len(path.read_text().splitlines()) <= 150
     assert f"](examples/{path.name})" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_example_of_several_files_is_short_and_linked(folder):
+    for path in folder.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 150, path
+    assert f"](examples/{folder.name}/README.md)" in (ROOT / "README.md").read_text()
 
 
 def test_the_gallery_draws_every_family_that_there_is():

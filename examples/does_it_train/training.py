@@ -1,0 +1,98 @@
+"""One job: a network is trained, or pictures are aligned, and a row says what came of it."""
+
+import functools
+import time
+
+import align
+import config as configs
+import keras
+import networks
+import numpy as np
+import rows
+import tasks
+import tensorflow as tf
+import verdict
+
+from keras_stn import demo
+
+BATCH = 64
+
+
+class OutOfTime(Exception):
+    """The budget is over: the run that is going leaves no row."""
+
+
+class Deadline(keras.callbacks.Callback):
+    """Breaks `fit` off when the time is over."""
+
+    def __init__(self, end: float):
+        super().__init__()
+        self._end = end
+
+    def on_train_batch_end(self, batch, logs=None):
+        if time.monotonic() > self._end:
+            raise OutOfTime
+
+
+@functools.lru_cache(maxsize=1)  # jobs of one task and seed come one after the other
+def data_of(task: str, source: str | None, seed: int, train: int, test: int):
+    return tasks.make(tasks.TASKS[task], demo.load_digits(source, seed, train, test), seed)
+
+
+def classified(job: dict, source: str | None, end: float) -> dict:
+    """Train one classifier, and say what came of it."""
+    train, test = data_of(job["task"], source, job["seed"], job["train"], job["test"])
+    keras.utils.set_random_seed(job["seed"])
+    size, plain = tasks.TASKS[job["task"]].size, job["transformer"] == configs.PLAIN
+    layer = None
+    if not plain:
+        output_size = configs.output_size(job["task"], job["output"])
+        layer = networks.transformer(job["arguments"], output_size)
+    model = networks.classifier(size, job["arguments"]["units"] if plain else networks.UNITS, layer)
+    model.compile(
+        keras.optimizers.Adam(job["lr"]),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,  # XLA takes seconds to compile each of them
+    )
+    family = None if plain else type(layer.warp.transform).__name__
+    row = {"family": family, "weights": model.count_params(), "error": None}
+    start = time.perf_counter()
+    try:
+        fit = {"batch_size": BATCH, "epochs": job["epochs"], "verbose": 0, "callbacks": [Deadline(end)]}
+        model.fit(train.images, train.labels, **fit)
+        row["seconds"] = round(time.perf_counter() - start, 2)
+        logits = model.predict(test.images, batch_size=500, verbose=0)
+    except tf.errors.InvalidArgumentError as error:  # the textbook's gathers at NaN
+        return {**row, "seconds": round(time.perf_counter() - start, 2), "raised": str(error)[:200]}
+    row["error"] = float(100 * np.mean(logits.argmax(axis=1) != test.labels))
+    return row if plain else {**row, **verdict.summary(layer, test.images, test.turns)}
+
+
+def aligned(job: dict, source: str | None) -> dict:
+    digits = demo.load_digits(source, job["seed"], train=1).x_test
+    start = time.perf_counter()
+    work = job["lr"], job["seed"], job["steps"], job["pairs"]
+    shares = align.converged(job["arguments"], digits, *work)
+    return {"within": shares, "seconds": round(time.perf_counter() - start, 2)}
+
+
+def judged(row: dict, standing: list[dict], jobs: list[dict]) -> dict:
+    """A row with its error by that of the plain classifier, and why it has collapsed, if it has."""
+    same = "task", "lr", "seed"
+    alike = (job for job in jobs if all(job[name] == row[name] for name in same))
+    plain = next((job for job in alike if job["transformer"] == configs.PLAIN), None)
+    plain = plain and rows.of(standing, plain)
+    reasons = verdict.collapse(row, plain)
+    relative = row["error"] / plain["error"] if plain and plain["error"] and row["error"] else None
+    return {**row, "relative": relative, "collapsed": bool(reasons), "why": reasons}
+
+
+def row_of(job: dict, source: str | None, end: float, standing: list[dict], jobs: list[dict]) -> dict:
+    """The row of `job`. Plain classifiers stand already where it is compared with one."""
+    if time.monotonic() > end:
+        raise OutOfTime
+    if job["task"] == configs.ALIGN:
+        return {**job, **aligned(job, source)}
+    row = {**job, **classified(job, source, end)}
+    return row if job["transformer"] == configs.PLAIN else judged(row, standing, jobs)
