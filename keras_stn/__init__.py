@@ -25,7 +25,17 @@ with _quiet.importing_tensorflow():
 
 _checks.backend(_keras.backend.backend())
 
-from keras_stn import export, localization, ops, transforms, visualize  # noqa: E402
+from keras_stn import (  # noqa: E402
+    callbacks,
+    export,
+    localization,
+    losses,
+    metrics,
+    ops,
+    regularizers,
+    transforms,
+    visualize,
+)
 from keras_stn._version import __version__  # noqa: E402
 from keras_stn.export import check_tflite, export_onnx, export_saved_model, export_tflite  # noqa: E402
 from keras_stn.layers import SpatialTransformer, Warp  # noqa: E402
@@ -36,13 +46,17 @@ __all__ = [
     "SpatialTransformer",
     "Warp",
     "__version__",
+    "callbacks",
     "check_tflite",
     "export",
     "export_onnx",
     "export_saved_model",
     "export_tflite",
     "localization",
+    "losses",
+    "metrics",
     "ops",
+    "regularizers",
     "transforms",
     "visualize",
 ]

@@ -32,7 +32,7 @@ def serialized(part: Any) -> dict:
 def _mark(part: Any, config: Any) -> None:
     """Add the key to the config of `part`, and to those of the layers in it, at any depth."""
     config["shared_object_id"] = id(part)
-    layers = {id(layer): layer for layer in _layers_in(vars(part))}.values()
+    layers = {id(layer): layer for layer in layers_in(vars(part))}.values()
     for inner in _configs_in(config.get("config")):
         name = inner.get("name") or inner["config"].get("name")  # which a user's config may lack
         alike = [
@@ -44,15 +44,15 @@ def _mark(part: Any, config: Any) -> None:
             _mark(alike[0], inner)
 
 
-def _layers_in(value: Any) -> Iterator[keras.layers.Layer]:
+def layers_in(value: Any) -> Iterator[keras.layers.Layer]:
     """The layers among attributes, and in lists and dictionaries of them."""
     if isinstance(value, keras.layers.Layer):
         yield value
     elif isinstance(value, dict):
-        yield from _layers_in(list(value.values()))
+        yield from layers_in(list(value.values()))
     elif isinstance(value, (list, tuple)):
         for item in value:
-            yield from _layers_in(item)
+            yield from layers_in(item)
 
 
 def _configs_in(value: Any) -> Iterator[dict]:

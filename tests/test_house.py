@@ -34,10 +34,15 @@ ROOMS = [
     "sampler",
     "transforms",
     "ops",
+    "_poses",
+    "losses",
+    "regularizers",
+    "metrics",
     "localization",
     "layers",
     "export",
     "visualize",
+    "callbacks",
     "demo",
     "benchmark",
     "cli",
@@ -90,7 +95,7 @@ def at_import(node):
 def distribution(name):
     """How the package registry spells the name of a requirement or of an imported package."""
     name = re.split(r"[^\w.-]", name.strip())[0].replace("_", "-").lower()
-    return {"skimage": "scikit-image"}.get(name, name)
+    return {"skimage": "scikit-image", "pil": "pillow"}.get(name, name)
 
 
 def declared(option):

@@ -705,6 +705,11 @@ TESTED_ELSEWHERE = {
     "export.Finding": "tests/export/test_check_tflite.py",
     "export.Report": "tests/export/test_tflite.py",
     "export.min_runtime": "tests/export/test_tflite_file.py",
+    **{
+        f"{module}.{name}": f"tests/test_{module}.py"
+        for module in ("callbacks", "losses", "metrics", "regularizers")
+        for name in getattr(keras_stn, module).__all__
+    },
     "visualize.plot_warps": "tests/test_visualize.py",
     "visualize.sampling_quadrilateral": "tests/test_visualize.py",
 }
