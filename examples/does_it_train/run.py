@@ -76,6 +76,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=float("inf"), help="stop before they are over")
     parser.add_argument("--smoke", action="store_true", help="a few steps of one rate and seed only")
     arguments = parser.parse_args()
+    tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced again: so are new models
     config = configs.read(arguments.config)
     config = configs.smoke(config) if arguments.smoke else config
     found = run(config, arguments.out, arguments.data, arguments.minutes)

@@ -71,6 +71,7 @@ def classified(job: dict, source: str | None, end: float) -> dict:
 
 def aligned(job: dict, source: str | None) -> dict:
     digits = demo.load_digits(source, job["seed"], train=1).x_test
+    keras.utils.set_random_seed(job["seed"])
     start = time.perf_counter()
     work = job["lr"], job["seed"], job["steps"], job["pairs"]
     shares = align.converged(job["arguments"], digits, *work)
