@@ -76,15 +76,23 @@ class Strips(_watched.Watching):
             visualize.plot_warps(images, layer).savefig(path, dpi=100)
             self._written.setdefault(label, []).append(path)
             if self._writer is not None:
-                picture = tf.io.decode_png(tf.io.read_file(str(path)), channels=3)
-                with self._writer.as_default():
-                    tf.summary.image(f"{label}warps", picture[tf.newaxis], step=epoch)
+                with self._writer.as_default(step=epoch):
+                    _write_summary(f"{label}warps", path)
 
     def on_train_end(self, logs=None):
         if self._writer is not None:
             self._writer.close()
         for label, paths in self._written.items() if self.gif else ():
             _write_gif(self.folder / f"{label}epochs.gif", paths)
+
+
+def _write_summary(tag: str, picture: pathlib.Path) -> None:
+    """As `tf.summary.image` does, which wants TensorBoard installed where the model is trained."""
+    png = picture.read_bytes()
+    height, width, _ = tf.io.decode_png(png).shape
+    metadata = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_BLOB_SEQUENCE")
+    metadata.plugin_data.plugin_name = "images"
+    tf.summary.write(tag, tf.constant([str(width), str(height), png]), metadata=metadata)
 
 
 def _write_gif(path: pathlib.Path, pictures: Sequence[pathlib.Path]) -> None:
