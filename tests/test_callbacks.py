@@ -23,7 +23,8 @@ def transformer(name="look", network="dense", transform="similarity", **argument
 def model_of(*layers, optimizer="adam", **arguments):
     rest = keras.layers.Flatten(), keras.layers.Dense(1)
     model = keras.Sequential([keras.Input(SIZE), *layers, *rest])
-    model.compile(optimizer, loss="mse", **arguments)
+    # Eager, for a training step is traced in the time of a hundred.
+    model.compile(optimizer, loss="mse", **{"run_eagerly": True, **arguments})
     return model
 
 
@@ -140,10 +141,10 @@ def test_logs_of_several_have_the_names_of_the_layers_and_what_each_one_sees():
 
 
 def test_logs_reach_callbacks_that_are_listed_after(tmp_path):
-    stop = keras.callbacks.EarlyStopping("share_outside", mode="max", patience=0, baseline=2.0)
+    stop = keras.callbacks.EarlyStopping("share_outside", mode="min", min_delta=1.0, patience=1)
     table = keras.callbacks.CSVLogger(tmp_path / "log.csv")
     history = fit(model_of(transformer()), TransformerMetrics(IMAGES), stop, table, epochs=5).history
-    assert len(history["loss"]) < 5
+    assert len(history["loss"]) == 2
     names = (tmp_path / "log.csv").read_text().splitlines()[0].split(",")
     assert {"share_outside", "zoom", "turn", "determinant"} <= set(names)
 
@@ -174,7 +175,7 @@ def test_logs_of_glimpses_videos_volumes_and_channels_first():
         images = _random.random((4, *shape), "float32")
         layers = transformer(**arguments), keras.layers.Flatten(), keras.layers.Dense(1)
         model = keras.Sequential([keras.Input(shape), *layers])
-        model.compile("adam", loss="mse")
+        model.compile("adam", loss="mse", run_eagerly=True)
         watch = TransformerMetrics(images)
         history = model.fit(images, np.zeros(4), verbose=0, callbacks=[watch]).history
         assert 0 < history["zoom"][0] < 1.5
@@ -260,14 +261,20 @@ def with_statistics():
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "jit_compile"), [("adam", False), ("adamw", True), ("sgd", False)]
+    ("optimizer", "how"),
+    [
+        ("adam", {"run_eagerly": False}),
+        ("adamw", {"run_eagerly": False, "jit_compile": True}),
+        ("sgd", {}),
+    ],
+    ids=["in a graph", "compiled", "eager"],
 )
-def test_warm_up_keeps_every_bit_and_then_lets_go(optimizer, jit_compile):
+def test_warm_up_keeps_every_bit_and_then_lets_go(optimizer, how):
     look = transformer(network=with_statistics())
-    set_later = model_of(look, optimizer=optimizer, jit_compile=jit_compile)
+    model = model_of(look, optimizer=optimizer, **how)
     set_params(look, [1.1, 0.1, 0.1, 0.0], kernel=0.1)
-    localization, classifier = Weights(look.localization), Weights(set_later.layers[-1])
-    fit(set_later, WarmUp(2), localization, classifier, epochs=4)
+    localization, classifier = Weights(look.localization), Weights(model.layers[-1])
+    fit(model, WarmUp(2), localization, classifier, epochs=4)
     assert changes(localization) == [False, False, True, True]
     assert changes(classifier) == [True] * 4
 
@@ -399,7 +406,7 @@ def test_transformer_that_is_well_is_not_warned_of():
 def test_start_of_a_family_is_no_collapse(layer):
     optimizer = keras.optimizers.Adam(1e-4)
     model = keras.Sequential([keras.Input(SIZE), layer(), keras.layers.Flatten(), keras.layers.Dense(1)])
-    model.compile(optimizer, loss="mse")
+    model.compile(optimizer, loss="mse", run_eagerly=True)
     messages, _ = warned(model, CollapseWatch(IMAGES))
     assert messages == []
 
@@ -455,7 +462,8 @@ def test_steps_are_counted_where_several_are_made_at_once():
     model, _ = collapsed(COLLAPSED["outside"][0])
     model.compile(keras.optimizers.SGD(1e-9), loss="mse", steps_per_execution=2)
     messages, _ = warned(model, CollapseWatch(IMAGES, every=3))
-    assert "at step 4" in messages[0]
+    # Two at once, of which Keras 3.8 names the first, and later versions the last.
+    assert "at step 3" in messages[0] or "at step 4" in messages[0]
 
 
 def test_reset_puts_the_head_back_and_clears_nothing_else():

@@ -16,7 +16,7 @@ class TransformerMetrics(_watched.Watching):
     of turns the mean size, for those of either direction would cancel out. With several transformers
     each name begins with that of the layer: `spatial_transformer_share_outside`. The progress bar and
     `History` show them, and callbacks that are listed after this one: `TensorBoard`, `CSVLogger`,
-    `EarlyStopping(monitor="share_outside")`.
+    `EarlyStopping(monitor="share_outside", mode="min")`.
 
     Convention:
         Turns are those of pixels, above zero or not; see `keras_stn.metrics.turn`.
