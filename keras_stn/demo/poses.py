@@ -38,7 +38,7 @@ def draw(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def placed(digits: np.ndarray, poses: np.ndarray) -> np.ndarray:
-    to_canvas = poses * np.float32([SIDE / CANVAS, 1, 1, 1])
+    to_canvas = poses * np.array([SIDE / CANVAS, 1, 1, 1], "float32")
     images = digits[..., np.newaxis].astype("float32") / 255
     warp = Warp(_FAMILY, (CANVAS, CANVAS), data_format="channels_last")
     # A pose takes the digit to the canvas; a warp asks where on the digit a canvas pixel lies.

@@ -225,6 +225,17 @@ SPATIAL_TRANSFORMERS = [
     _transformer("antialias", output_size=(3, 2), antialias=True),
     _transformer("glimpses", glimpses=3, output_size=(4, 9)),
     _transformer("video", inputs=(VIDEOS,), any_size=False),
+    _transformer("recurrences", transform="similarity", recurrences=3, jitter=0.2, reach=2.0),
+    _transformer("recurrences-output_size", recurrences=2, output_size=(4, 9), fill_mode="mirror"),
+    _transformer("recurrences-video", inputs=(VIDEOS,), recurrences=2, any_size=False),
+    _transformer(
+        "recurrences-channels_first",
+        recurrences=2,
+        data_format="channels_first",
+        reach=2.0,
+        inputs=(CHANNELS_FIRST,),
+        any_size=False,
+    ),
     _transformer("nearest-wrap", interpolation="nearest", fill_mode="wrap"),
     _transformer("bilinear-reflect", fill_mode="reflect", align_corners=True),
     _transformer("bicubic-mirror", interpolation="bicubic", fill_mode="mirror"),
@@ -366,6 +377,8 @@ LOCALIZATIONS = [
 ]
 
 NETWORKS = [
+    Case("heatmap", ("localization.heatmap",), localization.heatmap, (IMAGES,)),
+    Case("Centroids", ("localization.Centroids",), localization.Centroids, (IMAGES,), any_size=False),
     Case("resized_conv", ("localization.resized_conv",), localization.resized_conv, (IMAGES,)),
     Case("conv", ("localization.conv",), localization.conv, (IMAGES,), any_size=False),
     Case("dense", ("localization.dense",), localization.dense, (IMAGES,), any_size=False),

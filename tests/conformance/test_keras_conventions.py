@@ -133,6 +133,7 @@ def test_two_transformers_stand_in_one_model_without_names():
 
 
 NETWORK_WEIGHTS = {
+    "heatmap": 8,
     "resized_conv": 8,
     "conv": 6,
     "dense": 6,

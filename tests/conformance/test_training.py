@@ -28,8 +28,10 @@ CENTRED = _blobs(np.full(COUNT, 4), np.full(COUNT, 5))
 
 
 def transformer(**arguments):
+    """Without jitter, for what it makes is compared with a picture."""
     network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(16, activation="relu")])
-    return SpatialTransformer(network, "translation", fill_mode="nearest", name="stn", **arguments)
+    settings = {"fill_mode": "nearest", "jitter": 0.0, "name": "stn", **arguments}
+    return SpatialTransformer(network, "translation", **settings)
 
 
 def model(*, optimizer=None, **compile_arguments):

@@ -69,9 +69,9 @@ def test_resize_gives_the_pixels_that_were_asked_for_at_every_size(target):
 
 
 @pytest.mark.parametrize("size", [(41, 55), (61, 47)])
-def test_default_transformer_is_written_at_sizes_that_32_is_no_neat_part_of(tmp_path, size):
+def test_transformer_is_written_at_sizes_that_32_is_no_neat_part_of(tmp_path, size):
     images = keras.Input((*size, 1), name="images")
-    transformer = keras_stn.SpatialTransformer()
+    transformer = keras_stn.SpatialTransformer("resized_conv")
     model = keras.Model(images, transformer(images))
     transformer.localization.head.kernel.assign(np.random.default_rng(0).normal(0, 0.2, (32, 6)))
     assert export.export_onnx(model, tmp_path / "model.onnx").max_error <= ATOL

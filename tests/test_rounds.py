@@ -1,0 +1,251 @@
+"""`SpatialTransformer` that looks again, whose maps jitter in training, and whose gradient sees far."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_stn import Localization, SpatialTransformer, Warp, ops, transforms
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((3, 11, 16, 2)).astype("float32")
+
+
+def looking(transform="affine", **arguments):
+    """A transformer that has learned something."""
+    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(5, activation="tanh")])
+    layer = SpatialTransformer(network, transform, **arguments)
+    layer.build(IMAGES.shape)
+    kernel = layer.localization.head.kernel
+    kernel.assign(np.random.default_rng(1).normal(0, 0.2, kernel.shape))
+    return layer
+
+
+# --- Recurrences -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("transform", ["affine", "similarity", "translation", "projective"])
+def test_each_round_looks_at_the_image_as_the_rounds_before_have_warped_it(transform):
+    layer = looking(transform, recurrences=3, output_size=(5, 7), fill_mode="mirror")
+    family = transforms.get(transform)
+    params = layer.localization(IMAGES)
+    for _ in range(2):
+        seen = ops.warp(IMAGES, params, transform, fill_mode="mirror")  # of the size of the images
+        params = family.compose(params, layer.localization(seen))
+    np.testing.assert_array_equal(layer.localize(IMAGES), params)
+    expected = ops.warp(IMAGES, params, transform, (5, 7), fill_mode="mirror")
+    np.testing.assert_array_equal(layer(IMAGES), expected)
+
+
+def test_rounds_undo_in_the_end_what_one_round_undoes_by_half():
+    """A localization that sees half of every shift: what is left halves with each round."""
+
+    class HalfTheShift(keras.layers.Layer):
+        def call(self, images):
+            ink = keras.ops.sum(images, axis=(1, 2, 3))
+            x = keras.ops.linspace(-1.0, 1.0, 33)[1::2]  # of the 16 columns
+            return keras.ops.expand_dims(keras.ops.sum(images * x[:, None], axis=(1, 2, 3)) / ink, 1)
+
+    image = np.zeros((1, 11, 16, 1), "float32")
+    image[:, 4:7, 9:12] = 1  # three columns, 2.5 pixels right of the middle: 0.3125
+    for rounds in (1, 2, 4):
+        layer = SpatialTransformer(HalfTheShift(), "translation", recurrences=rounds)
+        layer.build(image.shape)
+        layer.localization.head.kernel.assign([[0.5, 0.0]])
+        shift = np.asarray(layer.localize(image))[0, 0]
+        # 1e-6: float32 sums of nine pixels.
+        assert shift == pytest.approx(0.3125 * (1 - 0.5**rounds), abs=1e-6)
+
+
+def test_rounds_share_one_set_of_weights_and_are_raised_on_a_trained_layer():
+    one, three = looking(), looking(recurrences=3)
+    assert len(one.weights) == len(three.weights) == 4
+    three.set_weights(one.get_weights())
+    one.recurrences = 3
+    np.testing.assert_array_equal(one(IMAGES), three(IMAGES))
+
+
+def test_gradient_goes_through_the_composition_and_not_through_what_is_seen():
+    layer = looking(recurrences=2)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(layer.localize(IMAGES) ** 2)
+    ours = tape.gradient(loss, layer.trainable_variables)
+    with tf.GradientTape() as tape:
+        first = layer.localization(IMAGES)
+        seen = ops.warp(IMAGES, first).numpy()
+        params = transforms.Affine().compose(first, layer.localization(seen))
+        loss = tf.reduce_sum(params**2)
+    for gradient, expected in zip(ours, tape.gradient(loss, layer.trainable_variables), strict=True):
+        assert np.abs(expected).max() > 0
+        np.testing.assert_allclose(gradient, expected, rtol=1e-6)  # the same sums
+
+
+def test_videos_look_again_frame_by_frame():
+    videos = RNG.random((2, 3, 11, 16, 2)).astype("float32")
+    layer = looking("similarity", recurrences=2)
+    of_frames = layer(videos.reshape(-1, 11, 16, 2))
+    np.testing.assert_array_equal(layer(videos), np.reshape(of_frames, videos.shape))
+
+
+def test_volumes_look_again():
+    volumes = RNG.random((2, 5, 6, 7, 1)).astype("float32")
+    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, activation="tanh")])
+    family = transforms.Similarity(ndim=3)
+    layer = SpatialTransformer(network, family, recurrences=2)
+    layer.build(volumes.shape)
+    layer.localization.head.kernel.assign(RNG.normal(0, 0.2, (3, 7)))
+    first = layer.localization(volumes)
+    again = layer.localization(ops.warp(volumes, first, family))
+    np.testing.assert_array_equal(layer.localize(volumes), family.compose(first, again))
+
+
+# --- Jitter ----------------------------------------------------------------------------------------
+
+
+def test_jitter_moves_in_training_alone():
+    layer = looking("similarity", jitter=0.1)
+    np.testing.assert_array_equal(layer(IMAGES), layer(IMAGES, training=False))
+    one, two = (np.asarray(layer(IMAGES, training=True)) for _ in range(2))
+    assert np.abs(one - two).max() > 0.01
+    np.testing.assert_array_equal(layer.localize(IMAGES, training=True), layer.localize(IMAGES))
+
+
+def test_jitter_is_a_random_map_of_the_output_with_the_given_deviation():
+    """Ramps tell where they are read. An output at half the scale jitters by half as much."""
+    count = 4000
+    ramp = np.linspace(-1, 1, 65)[1::2].astype("float32")  # x at the centres of 32 columns
+    image = np.repeat(np.broadcast_to(ramp, (1, 32, 32))[..., None], count, axis=0)
+    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(1)])
+    layer = SpatialTransformer(network, "attention", (33, 33), jitter=0.05)
+    layer.build(image.shape)
+    layer.localization.head.offset = (0.5, 0.0, 0.0)  # the middle half
+    middle = np.asarray(layer(image, training=True))[:, 16, 16, 0]
+    # Of 4,000 draws the deviation is known to 1 / sqrt(8000) = 1.1 %, the mean to 0.0004: 4 of each.
+    assert middle.std() == pytest.approx(0.5 * 0.05, rel=0.045)
+    assert middle.mean() == pytest.approx(0, abs=0.0016)
+
+
+@pytest.mark.parametrize("name", transforms.FAMILIES)
+def test_jitter_is_the_default_where_the_family_composes(name):
+    family = transforms.FAMILIES[name]()
+    try:
+        family.check_compose()
+    except NotImplementedError:
+        assert SpatialTransformer(transform=family).jitter == 0
+        for arguments in ({"jitter": 0.1}, {"recurrences": 2}):
+            with pytest.raises(NotImplementedError, match="compose|composition|from_theta"):
+                SpatialTransformer(transform=family, **arguments)
+    else:
+        assert SpatialTransformer(transform=family).jitter == 0.07
+        assert SpatialTransformer(transform=transforms.Bounded(family, ranges=(-9, 9))).jitter == 0.07
+
+
+def test_jitter_comes_back_by_the_seed():
+    def outputs():
+        keras.utils.set_random_seed(7)
+        return np.asarray(looking(jitter=0.1)(IMAGES, training=True))
+
+    np.testing.assert_array_equal(outputs(), outputs())
+
+
+def test_files_of_before_there_was_a_jitter_still_load(tmp_path):
+    """Their configs name none of the new arguments."""
+    layer = looking()
+    config = layer.get_config()
+    for name in ("recurrences", "jitter", "reach", "params_regularizer"):
+        config.pop(name)
+    assert SpatialTransformer.from_config(config).recurrences == 1
+
+
+# --- Reach -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_reach_leaves_the_output_and_the_gradient_to_images_alone(data_format):
+    images = IMAGES if data_format == "channels_last" else IMAGES.transpose(0, 3, 1, 2)
+    params = np.float32([[1, 0.1, 0.1, 0.2, 0.9, 0]] * 3)
+    outcomes = []
+    for reach in (0.0, 5.0):
+        warp = Warp(fill_mode="nearest", data_format=data_format, reach=reach)
+        images_, params_ = tf.constant(images), tf.constant(params)
+        with tf.GradientTape() as tape:
+            tape.watch([images_, params_])
+            output = warp(images_, params_, training=True)
+            loss = tf.reduce_sum(output**2)
+        outcomes.append((output, *tape.gradient(loss, [images_, params_])))
+    (plain, to_images, to_params), (far, far_to_images, far_to_params) = outcomes
+    np.testing.assert_array_equal(far, plain)
+    np.testing.assert_array_equal(far_to_images, to_images)
+    assert np.abs(far_to_params - to_params).max() > 0.1
+
+
+def test_gradient_of_a_reach_is_that_of_images_blurred_by_exponentials():
+    reach, upstream = 3.0, RNG.normal(size=(3, 11, 16, 2)).astype("float32")
+    blurred = IMAGES.astype("float64")
+    for axis in (1, 2):  # a loop over pixels, in float64
+        source, blurred = blurred, np.zeros_like(blurred)
+        for i in range(source.shape[axis]):
+            weights = np.exp(-np.abs(np.arange(source.shape[axis]) - i) / reach)
+            mean = np.tensordot(weights / weights.sum(), source, (0, axis))
+            blurred[(slice(None),) * axis + (i,)] = mean
+    params = tf.constant(np.float32([[1, 0.1, 0.1, 0.2, 0.9, 0]] * 3))
+    gradients = []
+    for images, warp in ((IMAGES, Warp(reach=reach)), (blurred.astype("float32"), Warp())):
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            loss = tf.reduce_sum(warp(tf.constant(images), params, training=True) * upstream)
+        gradients.append(tape.gradient(loss, params))
+    # float32 sums of 352 terms of about 1.
+    np.testing.assert_allclose(*gradients, rtol=0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_reach_brings_a_shift_of_a_quarter_of_the_picture_home_and_plain_does_not():
+    """Blobs of 3 pixels on 40 columns, from 10 pixels off in 16 directions, by Adam on the error."""
+    y, x = np.mgrid[:40, :44]
+    pictures = np.exp(-((y - 19.5) ** 2 + (x - 21.5) ** 2) / 9)[None, ..., None].repeat(16, 0)
+    pictures = pictures.astype("float32")
+    angle = np.arange(16) * np.pi / 8
+    shifts = np.stack([np.cos(angle) * 10 / 22, np.sin(angle) * 10 / 20], axis=1).astype("float32")
+    targets = ops.warp(pictures, shifts, "translation")
+    home = {}
+    for reach in (0.0, 8.0):
+        warp, params = Warp("translation", reach=reach), tf.Variable(np.zeros((16, 2), "float32"))
+        optimizer = keras.optimizers.Adam(0.02)
+        optimizer.build([params])
+
+        @tf.function
+        def step(warp=warp, params=params, optimizer=optimizer):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum((warp(pictures, params, training=True) - targets) ** 2)
+            optimizer.apply_gradients([(tape.gradient(loss, params), params)])
+
+        for _ in range(300):
+            step()
+        pixels = (params.numpy() - shifts) * [22, 20]
+        home[reach] = (np.hypot(*pixels.T) < 1).mean()
+    assert home[8.0] == 1
+    assert home[0.0] < 0.5
+
+
+# --- Arguments -------------------------------------------------------------------------------------
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="recurrences must be .*Received: recurrences=0"):
+        SpatialTransformer(recurrences=0)
+    with pytest.raises(ValueError, match="jitter must be .*Received: jitter=-1"):
+        SpatialTransformer(jitter=-1)
+    with pytest.raises(ValueError, match="reach must be .*Received: reach=nan"):
+        Warp(reach=float("nan"))
+    for arguments in ({"glimpses": 2}, {"localization": Localization(glimpses=2)}):
+        with pytest.raises(ValueError, match="recurrences must be 1 with glimpses.* glimpses=2"):
+            SpatialTransformer(recurrences=2, **arguments)
+
+
+def test_regularizer_of_params_adds_to_the_loss():
+    layer = looking("translation", params_regularizer=keras.regularizers.L2(0.5))
+    layer(IMAGES)
+    (loss,) = layer.losses
+    assert float(loss) == pytest.approx(0.5 * np.sum(np.square(layer.localize(IMAGES))), rel=1e-5)
+    assert layer.get_config()["params_regularizer"]["config"] == {"l2": 0.5}
