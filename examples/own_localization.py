@@ -60,7 +60,7 @@ def main():
     # The head starts at the identity, a crop of the whole picture; attention (scale, x, y) learns from
     # there both where the patch is and how large.
     transformer = keras_stn.SpatialTransformer(
-        heat_map_network(), "attention", output_size=(PATCH, PATCH), name="find_patch"
+        heat_map_network(), "attention", output_size=(PATCH, PATCH), jitter=0.0, name="find_patch"
     )
     model = keras.Sequential([keras.Input((SIZE, SIZE, 1)), transformer])
     model.compile(keras.optimizers.Adam(1e-3), "mse")

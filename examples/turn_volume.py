@@ -71,7 +71,7 @@ def main():
 
     # Wider than the default, and its first convolution takes blocks of 2x2x2 voxels.
     network = keras_stn.localization.volume_conv((SIZE,) * 3, (16, 32, 64), units=64, side=SIZE // 2)
-    transformer = keras_stn.SpatialTransformer(network, ROTATION)
+    transformer = keras_stn.SpatialTransformer(network, ROTATION, jitter=0.0)
     model = keras.Sequential([keras.Input((SIZE, SIZE, SIZE, 1)), transformer])
     model.compile(keras.optimizers.Adam(1e-3), "mse")
     volumes, upright, _ = turned(200 if arguments.smoke else 4000, rng)

@@ -156,8 +156,8 @@ OUTPUTS = "params", "warped", "scores"
 TEXT = """# A digits model in every form
 
 Handwritten digits in random poses on a canvas of 40x40 pixels, set upright by a spatial transformer that
-looks twice, and read by a small convolutional network: the model of `keras-stn demo`. The page in `examples/web` runs
-`digits.tflite`. All files here, this one included, are written by
+looks twice, and read by a small convolutional network: the model of `keras-stn demo`. The page in
+`examples/web` runs `digits.tflite`. All files here, this one included, are written by
 
 ```sh
 python saved_models/build.py

@@ -148,13 +148,13 @@ def test_jitter_comes_back_by_the_seed():
     np.testing.assert_array_equal(outputs(), outputs())
 
 
-def test_files_of_before_there_was_a_jitter_still_load(tmp_path):
-    """Their configs name none of the new arguments."""
+def test_a_config_of_before_there_was_a_jitter_has_none():
     layer = looking()
     config = layer.get_config()
     for name in ("recurrences", "jitter", "reach", "params_regularizer"):
         config.pop(name)
-    assert SpatialTransformer.from_config(config).recurrences == 1
+    loaded = SpatialTransformer.from_config(config)
+    assert (loaded.recurrences, loaded.jitter, loaded.warp.reach) == (1, 0.0, 0.0)
 
 
 # --- Reach -----------------------------------------------------------------------------------------

@@ -292,6 +292,7 @@ class SpatialTransformer(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         config = copy.deepcopy(config)
+        config.setdefault("jitter", 0.0)  # of models that were saved when there was none
         config["localization"] = _saving.deserialized(
             "the localization of a SpatialTransformer", config.get("localization"), Localization
         )
