@@ -109,6 +109,25 @@ def test_layer_that_is_not_there_is_refused_with_a_guess():
         fit(model_of(transformer()), TransformerMetrics(IMAGES, layers=["lok"]))
 
 
+class Unused(Block):
+    def call(self, images):
+        return images
+
+
+class InAGraph(Block):
+    @tf.function
+    def call(self, images):
+        return super().call(images)
+
+
+@pytest.mark.parametrize("block", [Unused, InAGraph])
+def test_transformer_whose_calls_nobody_sees_is_refused(block):
+    model = model_of(block())
+    model.layers[0].parts[0].trainable = False  # for Keras warns of what has no gradient
+    with pytest.raises(ValueError, match="model must call each of its transformers.*'in_a_block'"):
+        fit(model, TransformerMetrics(IMAGES))
+
+
 # --- TransformerMetrics -------------------------------------------------------------------------------
 
 
