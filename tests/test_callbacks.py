@@ -32,7 +32,7 @@ def fit(model, *callbacks, epochs=1, **arguments):
     x, y = IMAGES, LABELS
     arguments = {
         "verbose": 0,
-        "batch_size": 4,
+        "batch_size": 8,
         "epochs": epochs,
         "callbacks": list(callbacks),
         **arguments,
@@ -472,7 +472,7 @@ def test_stop_within_an_epoch_where_it_looks_each_so_many_steps():
     model, _ = collapsed(COLLAPSED["outside"][0])
     steps = []
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
-    messages, _ = warned(model, CollapseWatch(IMAGES, "stop", every=3), count, epochs=5)
+    messages, _ = warned(model, CollapseWatch(IMAGES, "stop", every=3), count, batch_size=4)
     assert len(steps) == 3
     assert "at step 3" in messages[0]
 
@@ -480,7 +480,7 @@ def test_stop_within_an_epoch_where_it_looks_each_so_many_steps():
 def test_steps_are_counted_where_several_are_made_at_once():
     model, _ = collapsed(COLLAPSED["outside"][0])
     model.compile(keras.optimizers.SGD(1e-9), loss="mse", steps_per_execution=2)
-    messages, _ = warned(model, CollapseWatch(IMAGES, every=3))
+    messages, _ = warned(model, CollapseWatch(IMAGES, every=3), batch_size=4)
     # Two at once, of which Keras 3.8 names the first, and later versions the last.
     assert "at step 3" in messages[0] or "at step 4" in messages[0]
 
