@@ -1,9 +1,11 @@
 """Regularizers of params: what a transformer pays for looking away, and for leaving the identity.
 
 Each gives one number, the mean over the maps of a batch. A map that is lost, of NaN params or with all
-points a million images away, pays nothing and has no gradient. As `activity_regularizer` of a
-`keras_stn.Localization` they are weaker in some versions of Keras (not in 3.8, in 3.15), which divide
-what any activity regularizer gives by the size of the batch.
+points a million images away, pays nothing and has no gradient.
+
+Give one to `keras_stn.SpatialTransformer(params_regularizer=...)`. As `activity_regularizer` of a
+`keras_stn.Localization` it is weaker in some versions of Keras (in 3.15, not in 3.8), which divide what
+any activity regularizer gives by the size of the batch.
 """
 
 from typing import Any

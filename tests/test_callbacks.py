@@ -32,7 +32,7 @@ def fit(model, *callbacks, epochs=1, **arguments):
     x, y = IMAGES, LABELS
     arguments = {
         "verbose": 0,
-        "batch_size": 4,
+        "batch_size": 8,
         "epochs": epochs,
         "callbacks": list(callbacks),
         **arguments,
@@ -109,6 +109,25 @@ def test_layer_that_is_not_there_is_refused_with_a_guess():
         fit(model_of(transformer()), TransformerMetrics(IMAGES, layers=["lok"]))
 
 
+class Unused(Block):
+    def call(self, images):
+        return images
+
+
+class InAGraph(Block):
+    @tf.function
+    def call(self, images):
+        return super().call(images)
+
+
+@pytest.mark.parametrize("block", [Unused, InAGraph])
+def test_transformer_whose_calls_nobody_sees_is_refused(block):
+    model = model_of(block())
+    model.layers[0].parts[0].trainable = False  # for Keras warns of what has no gradient
+    with pytest.raises(ValueError, match="model must call each of its transformers.*'in_a_block'"):
+        fit(model, TransformerMetrics(IMAGES))
+
+
 # --- TransformerMetrics -------------------------------------------------------------------------------
 
 
@@ -183,7 +202,7 @@ def test_logs_of_glimpses_videos_volumes_and_channels_first():
 
 def test_model_is_built_by_the_first_batch():
     model = keras.Sequential([transformer(), keras.layers.Flatten(), keras.layers.Dense(1)])
-    model.compile("adam", loss="mse")
+    model.compile("adam", loss="mse", run_eagerly=True)
     history = fit(model, TransformerMetrics(IMAGES), CollapseWatch(IMAGES)).history
     assert history["zoom"][0] == pytest.approx(1, abs=0.2)
 
@@ -453,7 +472,7 @@ def test_stop_within_an_epoch_where_it_looks_each_so_many_steps():
     model, _ = collapsed(COLLAPSED["outside"][0])
     steps = []
     count = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
-    messages, _ = warned(model, CollapseWatch(IMAGES, "stop", every=3), count, epochs=5)
+    messages, _ = warned(model, CollapseWatch(IMAGES, "stop", every=3), count, batch_size=4)
     assert len(steps) == 3
     assert "at step 3" in messages[0]
 
@@ -461,7 +480,7 @@ def test_stop_within_an_epoch_where_it_looks_each_so_many_steps():
 def test_steps_are_counted_where_several_are_made_at_once():
     model, _ = collapsed(COLLAPSED["outside"][0])
     model.compile(keras.optimizers.SGD(1e-9), loss="mse", steps_per_execution=2)
-    messages, _ = warned(model, CollapseWatch(IMAGES, every=3))
+    messages, _ = warned(model, CollapseWatch(IMAGES, every=3), batch_size=4)
     # Two at once, of which Keras 3.8 names the first, and later versions the last.
     assert "at step 3" in messages[0] or "at step 4" in messages[0]
 

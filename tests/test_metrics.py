@@ -24,7 +24,7 @@ families = pytest.mark.parametrize("name", VECTORS)
 FIELDS = {name: make for name, make in transforms.FAMILIES.items() if name not in VECTORS}
 
 # Of params in float32, the map is followed in float64: rounding of the differences counts for 1e-12, and
-# their step for 2e-9 of the third derivative, which of log-polar maps is 30.
+# their step for 2e-9 of the third derivative. The largest error of all is 2.3e-8.
 ATOL = 1e-7
 
 
@@ -49,11 +49,6 @@ def angle_of(linear):
     return Rotation.from_matrix(rotation).magnitude()
 
 
-def near(family):
-    """Without control points at the middle, where the second derivative of a spline is infinite."""
-    return 1e-5 if isinstance(family, transforms.ThinPlateSpline) else ATOL
-
-
 @families
 def test_share_outside_is_counted_point_by_point(name):
     family = VECTORS[name]()
@@ -72,9 +67,9 @@ def test_determinant_and_zoom_are_those_of_the_slopes(name):
     family = VECTORS[name]()
     params = params_of(family, 5)
     expected = np.array([np.linalg.det(slopes(family, row)) for row in params])
-    np.testing.assert_allclose(determinant(family, params), expected, rtol=0, atol=near(family))
+    np.testing.assert_allclose(determinant(family, params), expected, rtol=0, atol=ATOL)
     roots = np.abs(expected) ** (1 / family.ndim)
-    np.testing.assert_allclose(zoom(family, params), roots, rtol=0, atol=near(family))
+    np.testing.assert_allclose(zoom(family, params), roots, rtol=0, atol=ATOL)
 
 
 @families
@@ -85,7 +80,7 @@ def test_turn_is_that_of_the_polar_decomposition(name):
     positive = [np.linalg.det(one) > 0 for one in linear]
     expected = np.array([angle_of(one) for one in linear])
     result = turn(family, params)
-    np.testing.assert_allclose(result[positive], expected[positive], rtol=0, atol=near(family))
+    np.testing.assert_allclose(result[positive], expected[positive], rtol=0, atol=ATOL)
     assert np.isfinite(result).all()
     assert all(positive) or not family.has_identity
 

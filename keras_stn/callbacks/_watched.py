@@ -57,15 +57,17 @@ def inputs_of(
     for layer, its in zip(layers, inputs, strict=True):
         if not its:
             raise _checks.error(
-                f"model must call each of its transformers. Received: model={model.name!r}, which does "
-                f"not call {layer.name!r} on images={reprlib.repr(images)}."
+                "model must call each of its transformers, and that outside of a tf.function. Received: "
+                f"model={model.name!r}, which does not call {layer.name!r} so, on "
+                f"images={reprlib.repr(images)}."
             )
     return inputs
 
 
 def _noting(call: Callable, inputs: list) -> Callable:
     def noting(images, *args, **kwargs):
-        inputs.append(images)
+        if not tf.is_symbolic_tensor(images):  # which is nothing any more when the model is through
+            inputs.append(images)
         return call(images, *args, **kwargs)
 
     return noting
