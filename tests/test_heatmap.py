@@ -99,3 +99,23 @@ def test_heatmap_is_the_default_and_a_name():
         ).get_config()["maps"]
         == 5
     )
+
+
+@pytest.mark.parametrize("network", ["heatmap", "resized_conv", "stock"])
+def test_layers_behind_a_network_that_resizes_do_not_train_where_nobody_says_so(network):
+    """Keras' Resizing has training=True for a default, which Keras hands on to what comes after."""
+    if network == "stock":
+        network = keras.Sequential([keras.layers.Resizing(8, 8), keras.layers.Flatten()])
+    images = keras.Input((20, 30, 1))
+    params = localization.Localization(network)(images)
+    model = keras.Model(images, keras.layers.Dropout(0.5)(keras.layers.Flatten()(params)))
+    ones = np.ones((2, 20, 30, 1), "float32")
+    np.testing.assert_array_equal(model(ones), [[1, 0, 0, 0, 1, 0]] * 2)
+
+
+@pytest.mark.parametrize("build", [localization.heatmap, localization.resized_conv])
+def test_networks_that_resize_leave_what_comes_after_them_alone(build):
+    images = keras.Input((20, 30, 1))
+    model = keras.Model(images, [build((20, 30))(images), keras.layers.Dropout(0.5)(images)])
+    ones = np.ones((2, 20, 30, 1), "float32")
+    np.testing.assert_array_equal(model(ones)[1], ones)

@@ -62,8 +62,9 @@ class SpatialTransformer(keras.layers.Layer):
             can be raised on a trained layer: there are no weights more.
         jitter: In training, the standard deviation of random maps of the output, in units of its half
             width and half height: the layers behind see their crops moved, turned and scaled a little,
-            as dropout hides features. By default 0.07 for families that define `compose`, and 0 for
-            others. Use 0 where the output itself is compared with a picture, or labels move with it.
+            as dropout hides features. By default 0.07 with the default localization network, where the
+            family defines `compose`, and 0 with a network of yours. Use 0 where the output itself is
+            compared with a picture, or labels move with it.
         reach: How far the gradient to the params sees in training, in pixels, as in `keras_stn.Warp`:
             for losses that compare pictures.
         params_regularizer: A regularizer of the params, such as those of `keras_stn.regularizers`.
@@ -143,7 +144,7 @@ class SpatialTransformer(keras.layers.Layer):
         family = self.warp.transform
         self.recurrences = _checks.count("recurrences", recurrences)
         if jitter is None:
-            jitter = _rounds.JITTER if _rounds.composes(family) else 0.0
+            jitter = _rounds.JITTER if localization is None and _rounds.composes(family) else 0.0
         self.jitter = _checks.not_negative("jitter", jitter)
         if self.recurrences > 1 or self.jitter:
             family.check_compose()

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_stn import _checks
+from keras_stn.localization.resize import Resize
 
 layers = keras.layers
 Tensor = Any
@@ -84,8 +85,7 @@ def _resized(image_size: tuple[int | None, ...], side: int, dtype: Any) -> list[
     if any(
         size is None or -(-size // step) != side for size, step in zip(image_size, pool, strict=True)
     ):
-        # float32, whatever the policy: under XLA the gradient of a float64 resize does not compile.
-        stack += [layers.Resizing(side, side, data_format="channels_last", dtype="float32")]
+        stack += [Resize((side, side))]
     return stack
 
 

@@ -147,13 +147,18 @@ class Localization(keras.layers.Layer):
             name="params",
         )
 
-    def call(self, images: Tensor, training: bool | None = None) -> Tensor:  # Keras hands training on
+    def call(self, images: Tensor, training: bool | None = None) -> Tensor:
         _checks.floating("images", images.dtype, cure=_CURE)
         images = _layout.to_channels_last(images, self.data_format, self.transform.ndim)
         shape = grids.shape_of(images)
         if by_frame := self._by_frame(shape):
             images = keras.ops.reshape(images, (-1, *shape[2:]))
-        features = self.network(images)  # (batch, n), or of fields (batch, [d,] h, w, n)
+        # Where nobody says, Keras' Resizing, which old models hold, says training=True to all layers that
+        # come after it.
+        training = False if training is None else training
+        features = self.network(
+            images, training=training
+        )  # (batch, n), or of fields (batch, [d,] h, w, n)
         params = self.head(features)  # (batch, ..., num_params)
         maps = shape[1:2] if by_frame else () if self.glimpses is None else (self.glimpses,)
         if not maps:

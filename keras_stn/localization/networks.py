@@ -7,6 +7,7 @@ import keras
 
 from keras_stn import _checks
 from keras_stn.localization.heatmap import heatmap
+from keras_stn.localization.resize import Resize
 
 layers = keras.layers
 
@@ -47,8 +48,7 @@ def resized_conv(
     pool = tuple(max((size or 0) // side, 1) for size in image_size)
     # "same", so that images smaller than those it was built for are pooled to something.
     stack = [layers.AveragePooling2D(pool, padding="same", data_format="channels_last", dtype=dtype)]
-    # float32, whatever the policy: under XLA the gradient of a float64 resize does not compile.
-    stack += [layers.Resizing(side, side, data_format="channels_last", dtype="float32")]
+    stack += [Resize((side, side))]
     stack += [_conv(width, 3, strides=2, dtype=dtype) for width in filters]
     stack += [_flatten(dtype), layers.Dense(units, activation="relu", dtype=dtype)]
     return keras.Sequential(stack, name="resized_conv")
