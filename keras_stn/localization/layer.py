@@ -153,8 +153,8 @@ class Localization(keras.layers.Layer):
         shape = grids.shape_of(images)
         if by_frame := self._by_frame(shape):
             images = keras.ops.reshape(images, (-1, *shape[2:]))
-        # Where nobody says, Keras' Resizing, which old models hold, says training=True to all layers that
-        # come after it.
+        # Where nobody says, Keras' Resizing, which old models hold, says training=True to all that
+        # comes after it.
         training = False if training is None else training
         features = self.network(
             images, training=training
