@@ -39,7 +39,7 @@ FORMS = {  # file: what it is, (why, params, warped, scores)
 }
 
 
-def train(model: keras.Model, digits: demo.Digits, epochs: int, console: Console) -> None:
+def train(model: keras.Sequential, digits: demo.Digits, epochs: int, console: Console) -> None:
     with console.status("training") as status:
 
         def show(epoch, logs):
@@ -213,8 +213,9 @@ def main() -> None:
         model = keras.saving.load_model(out / "digits.keras")
     else:
         keras.utils.set_random_seed(SEED)
-        model = demo.build_model()
-        train(model, digits, arguments.epochs, console)
+        network = demo.build_model()
+        train(network, digits, arguments.epochs, console)
+        model = demo.opened(network)
         model.save(out / "digits.keras")
     error = test_error(model, digits)
     console.print(f"{100 * error:.1f} % of the test digits are misread")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from keras_stn import Warp, demo
+from keras_stn import SpatialTransformer, Warp, demo
 from keras_stn.demo import digits as digits_of
 from keras_stn.demo import networks, poses
 
@@ -215,10 +215,21 @@ def test_turns_that_are_undone_are_counted_by_their_slope():
 
 def test_both_networks_have_the_same_number_of_parameters_and_classifier():
     ours = demo.build_model()
-    plain = networks.build_plain_model(networks.units_for(ours.count_params()))
+    plain = demo.build_model(networks.units_for(ours.count_params()), transformer=False)
+    assert isinstance(ours.layers[0], SpatialTransformer)
     assert plain.count_params() == pytest.approx(ours.count_params(), rel=0.02)
-    one, two = (model.get_layer("classifier").layers for model in (ours, plain))
-    assert [type(layer) for layer in one] == [type(layer) for layer in two]
+    assert [type(layer) for layer in ours.layers[1:]] == [type(layer) for layer in plain.layers]
+
+
+def test_an_opened_model_is_the_model_with_its_params_and_what_it_looks_at():
+    model = demo.build_model()
+    head = model.layers[0].localization.head
+    head.kernel.assign(np.random.default_rng(0).normal(0, 0.1, head.kernel.shape))
+    images = np.random.default_rng(1).random((3, 40, 40, 1)).astype("float32")
+    opened = demo.opened(model)(images)
+    np.testing.assert_array_equal(opened["params"], model.layers[0].localize(images))
+    np.testing.assert_array_equal(opened["warped"], model.layers[0](images))
+    np.testing.assert_array_equal(opened["scores"], model(images))
 
 
 def _result(error, name="plain"):
@@ -246,11 +257,7 @@ def test_table_of_no_errors_at_all():
 @pytest.mark.slow
 def test_a_saved_model_that_answers_differently_is_an_error(tmp_path, monkeypatch):
     model = demo.build_model(8)
-
-    def predict(images, verbose):
-        return {**model.predict(images, verbose=0), "scores": np.full((len(images), 10), 9.0)}
-
-    broken = types.SimpleNamespace(predict=predict)
+    broken = types.SimpleNamespace(predict=lambda images, verbose: np.full((len(images), 10), 9.0))
     monkeypatch.setattr(keras.saving, "load_model", lambda path: broken)
     with pytest.raises(RuntimeError, match="model.keras differs from the trained model by"):
         demo._save(model, np.zeros((3, 40, 40, 1), "float32"), tmp_path)

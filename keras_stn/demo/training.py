@@ -9,30 +9,32 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from keras_stn import losses
 from keras_stn.demo.digits import Digits
 from keras_stn.demo.poses import Poses
-from keras_stn.localization import Localization
+from keras_stn.layers import SpatialTransformer
 
 EPOCHS = 48
 LEARNING_RATE = 3e-3
 POSE_WEIGHT = 3.0  # of the corners' distance beside the classes
 
 
-def train(model: keras.Model, digits: Digits, epochs: int, seed: int, *callbacks) -> float:
+def train(model: keras.Sequential, digits: Digits, epochs: int, seed: int, *callbacks) -> float:
     """Fit `model` on new poses in each epoch; returns the seconds that took.
 
-    All learn the classes. A model with a `Localization` learns at the same time what its first look
+    All learn the classes. A `SpatialTransformer` in front learns at the same time what its first look
     should say: the pose of each digit is known, for this package has put it there. What is shown alone
     is a single look at every pose there is. The second one then undoes what is left.
     """
     start = time.perf_counter()
-    outputs = {"scores": model.output["scores"]}
-    goals = {"scores": keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-    for layer in model.layers:
-        if isinstance(layer, Localization):
-            outputs["pose"] = layer(model.input)
-            goals["pose"] = losses.CornerDistance(layer.transform)
+    images, outputs = model.inputs[0], {"scores": model.outputs[0]}
+    goals: dict[str, keras.losses.Loss] = {
+        "scores": keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    }
+    first = model.layers[0]
+    if isinstance(first, SpatialTransformer):
+        outputs["pose"] = first.localization(images)
+        goals["pose"] = losses.CornerDistance(first.warp.transform)
     data = Poses(digits, tuple(outputs), seed)
     rate = keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * len(data))
-    learner = keras.Model(model.input, outputs)
+    learner = keras.Model(images, outputs)
     learner.compile(
         keras.optimizers.Adam(rate),
         goals,
