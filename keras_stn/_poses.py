@@ -102,7 +102,12 @@ def share_outside(transform: Transform, params: Tensor, **sizes: Any) -> Tensor:
 
 
 def determinant(transform: Transform, params: Tensor, **sizes: Any) -> Tensor:
-    first, second, *third = tf.unstack(slopes(transform, params, **sizes), axis=1)
+    return _determinant(slopes(transform, params, **sizes))
+
+
+def _determinant(matrices: Tensor) -> Tensor:
+    """Of (maps, 2, 2) or (maps, 3, 3); XLA has no kernel for that of `tf.linalg`."""
+    first, second, *third = tf.unstack(matrices, axis=1)
     if third:
         return tf.reduce_sum(first * tf.linalg.cross(second, third[0]), axis=-1)
     return first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
@@ -126,7 +131,7 @@ def turn(transform: Transform, params: Tensor, **sizes: Any) -> Tensor:
     known = tf.reduce_all(tf.math.is_finite(linear), axis=(1, 2))
     linear = tf.where(known[:, tf.newaxis, tf.newaxis], linear, tf.eye(3, dtype=linear.dtype))
     _, left, right = tf.linalg.svd(linear)
-    sign = tf.sign(tf.linalg.det(left) * tf.linalg.det(right))
+    sign = tf.sign(_determinant(left) * _determinant(right))
     trace = tf.reduce_sum(left * right, axis=1)  # (maps, singular value)
     cosine = (trace[:, 0] + trace[:, 1] + sign * trace[:, 2] - 1) / 2
     angle = tf.acos(tf.clip_by_value(cosine, -1, 1))

@@ -40,7 +40,7 @@ class CornerDistance(keras.losses.Loss):
 
     Output shape:
         (batch,) before the reduction: the mean over the corners (4 of a picture, 8 of a volume) of the
-        squared distance.
+        squared distance. A corner that one of the maps puts behind the camera counts 0.
 
     Raises:
         ValueError: if `transform` is none of the above, or the shapes do not fit.
@@ -68,7 +68,9 @@ class CornerDistance(keras.losses.Loss):
         _checks.shape("y_true", y_true, y_pred.shape, f"{tuple(y_pred.shape)}, that of y_pred")
         corners = _poses.corners(self.transform.ndim)
         theirs, ours = (_poses.moved(self.transform, params, corners) for params in (y_true, y_pred))
-        squared = tf.reduce_sum(tf.square(ours - theirs), axis=-1)  # (maps, corners)
+        apart = ours - theirs
+        apart = tf.where(tf.math.is_finite(apart), apart, tf.zeros_like(apart))  # behind the camera: NaN
+        squared = tf.reduce_sum(tf.square(apart), axis=-1)  # (maps, corners)
         return _poses.of_images(self.transform, y_pred, tf.reduce_mean(squared, axis=-1))
 
     def get_config(self):

@@ -44,6 +44,23 @@ def test_corner_distance_counts_in_normalised_units():
     np.testing.assert_allclose(value, [0.04, 0.5], atol=1e-6)
 
 
+def test_corner_behind_the_camera_counts_nothing_and_leaves_the_others_their_gradient():
+    """At the corner (1, 1) the divisor is 1 + g + h: of the second map below 0."""
+    params = tf.constant([[1, 0, 0, 0, 1, 0, 0.1, 0.1], [1, 0, 0, 0, 1, 0, -0.7, -0.6]])
+    wanted = np.tile(np.float32([1, 0, 0, 0, 1, 0, 0, 0]), (2, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(params)
+        values = CornerDistance("projective", reduction=None)(wanted, params)
+    expected = []
+    for g, h in ((0.1, 0.1), (-0.7, -0.6)):
+        seen = [(x, y) for x in (-1, 1) for y in (-1, 1) if 1 + g * x + h * y > 0]
+        expected.append(sum(2 * (1 / (1 + g * x + h * y) - 1) ** 2 for x, y in seen) / 4)
+    np.testing.assert_allclose(values, expected, rtol=1e-5)  # float32 quotients of about 1
+    gradient = tape.gradient(values, params)
+    assert np.isfinite(gradient).all()
+    assert np.abs(gradient).max(axis=1).min() > 0.1
+
+
 def test_corner_distance_of_several_maps_is_their_mean():
     family = transforms.get("similarity")
     one, two = params_of(family, 3, 2, seed=1), params_of(family, 3, 2, seed=2)

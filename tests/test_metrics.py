@@ -214,18 +214,21 @@ def test_metric_is_the_same_after_serialization(cls):
     assert float(again.result()) == float(metric.result())
 
 
+@pytest.mark.parametrize("family", [transforms.Similarity(), transforms.Rotation(ndim=3)], ids=repr)
 @pytest.mark.parametrize("jit_compile", [False, True])
-def test_metrics_stand_in_the_logs_of_fit_beside_any_labels(jit_compile):
+def test_metrics_stand_in_the_logs_of_fit_beside_any_labels(jit_compile, family):
     images = np.random.default_rng(0).random((8, 6, 4, 1), "float32")
     inputs = keras.Input((6, 4, 1))
     features = keras.layers.Flatten()(inputs)
-    params = keras.layers.Dense(4, bias_initializer="ones", trainable=False, name="params")
+    params = keras.layers.Dense(
+        family.num_params, bias_initializer="ones", trainable=False, name="params"
+    )
     outputs = {"params": params(features), "label": keras.layers.Dense(1, name="label")(features)}
     model = keras.Model(inputs, outputs)
     model.compile(
         keras.optimizers.SGD(0.0),
         loss={"label": "mse", "params": None},
-        metrics={"params": [cls("similarity") for cls in CLASSES]},
+        metrics={"params": [cls(family) for cls in CLASSES]},
         jit_compile=jit_compile,
     )
     labels = {"label": np.zeros((8, 1)), "params": np.zeros((8, 1))}  # which nothing looks at
@@ -233,9 +236,7 @@ def test_metrics_stand_in_the_logs_of_fit_beside_any_labels(jit_compile):
     predicted = model.predict(images, verbose=0)["params"]
     for measure in CLASSES.values():
         name = f"params_{measure.__name__}"
-        assert history[name][0] == pytest.approx(
-            np.abs(measure("similarity", predicted)).mean(), rel=1e-5
-        )
+        assert history[name][0] == pytest.approx(np.abs(measure(family, predicted)).mean(), rel=1e-5)
 
 
 def test_public_names_are_those_that_are_tested():

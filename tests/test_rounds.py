@@ -87,6 +87,40 @@ def test_videos_look_again_frame_by_frame():
     np.testing.assert_array_equal(layer(videos), np.reshape(of_frames, videos.shape))
 
 
+@pytest.mark.parametrize("frames", [3, None])
+def test_params_of_symbolic_videos_are_composed_and_saved(frames, tmp_path):
+    videos = keras.Input((frames, 11, 16, 2))
+    layer = looking("similarity", recurrences=2)
+    params = layer.localize(videos)
+    assert params.shape == (None, frames, 4)
+    model = keras.Model(videos, params)
+    value = RNG.random((2, 3, 11, 16, 2)).astype("float32")
+    # 1e-6: a compiled graph may fuse what eager ops do one by one.
+    np.testing.assert_allclose(model(value), layer.localize(value), rtol=0, atol=1e-6)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    np.testing.assert_array_equal(keras.saving.load_model(path)(value), model(value))
+
+
+def test_recurrences_that_do_not_fit_are_refused_when_they_are_set():
+    layer = SpatialTransformer(transform="lens_distortion")
+    with pytest.raises(NotImplementedError, match="compos"):
+        layer.recurrences = 2
+    with pytest.raises(ValueError, match="recurrences must be .*Received: recurrences=0"):
+        layer.recurrences = 0
+    assert layer.recurrences == 1
+
+
+def test_a_compiled_model_looks_as_often_as_it_is_told_before_compile():
+    layer = looking()
+    model = keras.Sequential([keras.Input(IMAGES.shape[1:]), layer])
+    model.predict(IMAGES, verbose=0)
+    layer.recurrences = 3
+    model.compile()
+    # 1e-6: a compiled graph may fuse what eager ops do one by one.
+    np.testing.assert_allclose(model.predict(IMAGES, verbose=0), layer(IMAGES), rtol=0, atol=1e-6)
+
+
 def test_volumes_look_again():
     volumes = RNG.random((2, 5, 6, 7, 1)).astype("float32")
     network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3, activation="tanh")])
@@ -177,6 +211,29 @@ def test_reach_leaves_the_output_and_the_gradient_to_images_alone(data_format):
     np.testing.assert_array_equal(far, plain)
     np.testing.assert_array_equal(far_to_images, to_images)
     assert np.abs(far_to_params - to_params).max() > 0.1
+
+
+def test_reach_leaves_an_image_alone_that_has_a_pixel_of_nan():
+    images = IMAGES.copy()
+    images[1, 2, 3] = np.nan, np.inf
+    params = np.float32([[0.5, 0, 0.4, 0, 0.5, 0.4]] * 3)  # the quarter without it
+    plain, far = (Warp(reach=reach)(images, params, training=True) for reach in (0.0, 5.0))
+    assert np.isfinite(plain).all()
+    np.testing.assert_array_equal(far, plain)
+
+
+def test_reach_is_that_of_the_images_of_a_dictionary_too():
+    params = tf.constant(np.float32([[1, 0.1, 0.1, 0.2, 0.9, 0]] * 3))
+    gradients = []
+    for given in (
+        lambda warp: warp(IMAGES, params, training=True),
+        lambda warp: warp({"images": IMAGES}, params, training=True)["images"],
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch(params)
+            loss = tf.reduce_sum(given(Warp(reach=3.0)) ** 2)
+        gradients.append(tape.gradient(loss, params))
+    np.testing.assert_array_equal(*gradients)
 
 
 def test_gradient_of_a_reach_is_that_of_images_blurred_by_exponentials():

@@ -59,6 +59,7 @@ def converged(arguments: dict, digits: np.ndarray, rate: float, seed: int, steps
             # Sums over pairs: what one of them does must not hang on how many there are.
             difference = layer(moving, training=True) - fixed
             loss = tf.reduce_sum(tf.reduce_mean(tf.square(difference), axis=(1, 2, 3)))
+            loss += tf.add_n(layer.losses) if layer.losses else 0.0
         optimizer.apply(tape.gradient(loss, variables), variables)
 
     for _ in range(steps):

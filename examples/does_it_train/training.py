@@ -85,7 +85,8 @@ def judged(row: dict, standing: list[dict], jobs: list[dict]) -> dict:
     plain = next((job for job in alike if job["transformer"] == configs.PLAIN), None)
     plain = plain and rows.of(standing, plain)
     reasons = verdict.collapse(row, plain)
-    relative = row["error"] / plain["error"] if plain and plain["error"] and row["error"] else None
+    known = plain and plain["error"] and row["error"] is not None
+    relative = row["error"] / plain["error"] if known else None
     return {**row, "relative": relative, "collapsed": bool(reasons), "why": reasons}
 
 

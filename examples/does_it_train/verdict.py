@@ -4,36 +4,25 @@ import math
 
 import numpy as np
 
+from keras_stn import metrics
+
 WORSE = 1.1  # times the error of the plain classifier
 OUTSIDE = 0.3  # share of the samples
 DETERMINANT = 0.05  # the output shows a twentieth of the image's area, or less
-
-_SIDE = 20  # points along each axis, of which the share outside is taken
-_STEP = 0.5  # from the middle, of the differences that stand for the derivative
 
 
 def poses(layer, images: np.ndarray, batch: int = 500) -> dict[str, np.ndarray]:
     """Of the map of each image: share of the points outside, determinant, turn in radians.
 
-    The last two are those of the map's derivative in the middle, by differences; of an affine map they
-    are exact. What is NaN lies outside, and has the determinant 0 and no turn.
+    What is NaN lies outside, and has the determinant 0 and no turn.
     """
-    axis = (2 * np.arange(_SIDE) + 1) / _SIDE - 1
-    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(1, -1, 2)
-    cross = _STEP * np.array([[[-1, 0], [1, 0], [0, -1], [0, 1]]])
-    points = np.concatenate([points, cross], axis=1).astype("float32")
-    mapped = []
-    for start in range(0, len(images), batch):
-        params = layer.localize(images[start : start + batch])
-        mapped.append(np.asarray(layer.warp.transform.transform_points(params, points)))
-    found = np.concatenate(mapped)
-    inside = (np.abs(found[:, :-4]) <= 1).all(axis=-1)
-    left, right, above, below = np.moveaxis(np.nan_to_num(found[:, -4:]), 1, 0)
-    (a, c), (b, d) = (right - left).T / (2 * _STEP), (below - above).T / (2 * _STEP)  # (a b; c d)
+    starts = range(0, len(images), batch)
+    params = [np.asarray(layer.localize(images[start : start + batch])) for start in starts]
+    maps = layer.warp.transform, np.concatenate(params).astype("float64")
     return {
-        "outside": 1 - inside.mean(axis=1),
-        "determinant": a * d - b * c,
-        "turn": np.arctan2(c - b, a + d),
+        "outside": metrics.share_outside(*maps),
+        "determinant": np.nan_to_num(metrics.determinant(*maps)),
+        "turn": np.nan_to_num(metrics.turn(*maps)),
     }
 
 

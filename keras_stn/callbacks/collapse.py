@@ -55,14 +55,14 @@ class CollapseWatch(_watched.Watching):
     classifier learns what it can from black pictures. What counts, on `images`:
 
     - more than 30 % of the samples outside the image;
-    - a determinant that is less than 0.05, of the middle one of all maps: the output shows a line or a
-      point;
-    - a zoom above 4, of the middle one of all maps: the output shows the image as a speck;
+    - a median determinant of less than 0.05: the output shows a line or a point;
+    - a median zoom above 4: the output shows the image as a speck;
     - params that are NaN;
     - params that are alike for all images, to 1e-6, though the head has learned.
 
-    A head whose weights are what they were as training began is told as well, unless it is frozen.
-    Nothing else is done about it, for a classifier learns all the same.
+    Shares outside, determinants and zooms count from those of the start, as tiles of glimpses and polar
+    coordinates have them. A head that has not moved since training began, and is not frozen, is reported
+    and nothing more, for a classifier learns all the same.
 
     A warning is given once, and again if what it tells of has ended and comes back.
 
@@ -70,7 +70,7 @@ class CollapseWatch(_watched.Watching):
         images: A batch of what the model takes: a few dozen images that differ.
         action: `"warn"` warns. `"stop"` also stops training. `"reset"` also puts the head back to the
             start, weights of 0, and clears nothing else: the network before it and the optimizer go on.
-        every: Also look each so many steps, and not at the end of epochs alone.
+        every: How many steps lie between two looks; at the end of epochs alone by default.
         layers: The transformers, or their names; all of the model by default.
 
     Raises:
@@ -167,14 +167,9 @@ def _symptoms(layer: SpatialTransformer, inputs: Any, moved: bool) -> Iterator[t
     zoom = np.median(values["zoom"])
     if zoom > MOST_ZOOM * np.median(start["zoom"]):
         yield "zoomed out", f"zooms out by {zoom:.2g}"
-    if moved and len(params) > 1 and _spread(params, layer) <= ALIKE:
+    of_images = params.reshape(-1, (layer.localization.glimpses or 1) * params.shape[-1])
+    if moved and len(of_images) > 1 and np.ptp(of_images, axis=0).max() <= ALIKE:
         yield "alike", "predicts the same params for all images"
-
-
-def _spread(params: np.ndarray, layer: SpatialTransformer) -> float:
-    """How far params are from those of the first image at most; several of an image side by side."""
-    of_image = params.reshape(-1, (layer.localization.glimpses or 1) * params.shape[-1])
-    return float(np.ptp(of_image, axis=0).max())
 
 
 def _head(layer: SpatialTransformer) -> Any:

@@ -16,7 +16,9 @@ def read(reading: Callable, images: Tensor, params: Tensor, reach: float, axes: 
     The gradient to the images is the plain one.
     """
     sharp = reading(images, tf.stop_gradient(params))
-    soft = reading(tf.stop_gradient(blurred(images, reach, axes)), params)
+    # One NaN would reach all of its image.
+    known = tf.where(tf.math.is_finite(images), images, tf.zeros_like(images))
+    soft = reading(tf.stop_gradient(blurred(known, reach, axes)), params)
     return sharp + (soft - tf.stop_gradient(soft))
 
 

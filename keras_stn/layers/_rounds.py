@@ -27,9 +27,35 @@ def composed(family: transforms.Transform, outer: Tensor, inner: Tensor) -> Tens
     """`family.compose`, of params with an axis of frames or glimpses as well."""
     if len(outer.shape) == 2:
         return family.compose(outer, inner)
-    _, *axes = grids.shape_of(outer)
-    one, two = (keras.ops.reshape(params, (-1, family.num_params)) for params in (outer, inner))
-    return keras.ops.reshape(family.compose(one, two), (-1, *axes))
+    operation = ComposeMaps(family)
+    symbolic = isinstance(outer, keras.KerasTensor)
+    return operation.symbolic_call(outer, inner) if symbolic else operation.call(outer, inner)
+
+
+@keras.saving.register_keras_serializable(package="keras_stn")
+class ComposeMaps(keras.Operation):
+    """The composition of several maps of each image, (batch, maps, num_params) both."""
+
+    def __init__(self, transform, *, name=None):
+        super().__init__(name=name)
+        self.transform = transform
+
+    def call(self, outer, inner):
+        count, shape = self.transform.num_params, grids.shape_of(outer)
+        one, two = (tf.reshape(params, (-1, count)) for params in (outer, inner))
+        return tf.reshape(self.transform.compose(one, two), shape)
+
+    def compute_output_spec(self, outer, inner):
+        return keras.KerasTensor(outer.shape, outer.dtype)
+
+    def get_config(self):
+        transform = keras.saving.serialize_keras_object(self.transform)
+        return {**super().get_config(), "transform": transform}
+
+    @classmethod
+    def from_config(cls, config):
+        transform = keras.saving.deserialize_keras_object(config["transform"])
+        return cls(**{**config, "transform": transform})
 
 
 def jittered(family: transforms.Transform, params: Tensor, stddev: float, seed: Any) -> Tensor:

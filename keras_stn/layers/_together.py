@@ -15,14 +15,14 @@ from keras_stn.transforms import boxes as boxes_of
 Tensor = Any
 
 
-def move(warp: Any, data: Mapping[str, Any], params: Tensor) -> dict[str, Any]:
+def move(warp: Any, data: Mapping[str, Any], params: Tensor, **kwargs: Any) -> dict[str, Any]:
     """What a `Warp` makes of a dictionary, as Keras' own layers take it; other keys stay as they are."""
     if "images" not in data:
         raise _checks.error(f"A dictionary must have images. Received: keys {list(data)}.")
     params = _checks.tensor("params", params)
     _check(warp, data, params)
     images, warping = _checks.tensor("images", data["images"]), warp.warping()
-    moved = {**data, "images": warp(images, params)}
+    moved = {**data, "images": warp(images, params, **kwargs)}
     if "segmentation_masks" in data:
         moved["segmentation_masks"] = _masks(warping, data["segmentation_masks"], images, params)
     if "bounding_boxes" in data:

@@ -24,7 +24,7 @@ class SpatialTransformer(keras.layers.Layer):
 
     Put it at the front of a model, or between two layers. It learns what to do from the loss of the
     model alone: a localization network predicts the params of a transform, and the sampler reads the
-    input there. A fresh layer returns its input.
+    input there. A fresh layer returns its input; in training it also jitters (`jitter`).
 
     A `.keras` file holds what a model shares: one `Localization` in two transformers, or a backbone that
     also classifies, is one again after loading. An `.h5` file holds no sharing, and saving one says so.
@@ -58,12 +58,13 @@ class SpatialTransformer(keras.layers.Layer):
             `keras_stn.ops.grid_sample`: for an attention that looks at a large part of its input.
         recurrences: How often it looks: after the first time at what it has warped, with the same
             localization network. The params are composed, and the image itself is sampled each time, so
-            nothing blurs. Each look undoes a part of what is left. The family must define `compose`. It
-            can be raised on a trained layer: there are no weights more.
+            nothing blurs. Each look undoes a part of what is left. The family must define `compose`.
+            There are no weights more, and so it can be raised on a trained layer; compile the model
+            again then.
         jitter: In training, the standard deviation of random maps of the output, in units of its half
             width and half height: the layers behind see their crops moved, turned and scaled a little,
-            as dropout hides features. By default 0.07 with the default localization network, where the
-            family defines `compose`, and 0 with a network of yours. Use 0 where the output itself is
+            as dropout hides features. By default 0.07 where no localization is given and the
+            family defines `compose`, and 0 elsewhere. Use 0 where the output itself is
             compared with a picture, or labels move with it.
         reach: How far the gradient to the params sees in training, in pixels, as in `keras_stn.Warp`:
             for losses that compare pictures.
@@ -142,11 +143,11 @@ class SpatialTransformer(keras.layers.Layer):
             name=f"{self.name}_warp",
         )
         family = self.warp.transform
-        self.recurrences = _checks.count("recurrences", recurrences)
+        self._recurrences = _checks.count("recurrences", recurrences)
         if jitter is None:
             jitter = _rounds.JITTER if localization is None and _rounds.composes(family) else 0.0
         self.jitter = _checks.not_negative("jitter", jitter)
-        if self.recurrences > 1 or self.jitter:
+        if self.jitter:
             family.check_compose()
         self.params_regularizer = keras.regularizers.get(params_regularizer)
         self._seed = keras.random.SeedGenerator()
@@ -165,14 +166,26 @@ class SpatialTransformer(keras.layers.Layer):
                 "glimpses must be given to the Localization, where there is one: "
                 f"keras_stn.Localization(..., glimpses={glimpses!r}). Received: glimpses={glimpses!r}."
             )
-        if self.recurrences > 1 and localization.glimpses is not None:
-            raise _checks.error(
-                "recurrences must be 1 with glimpses, of which each would have to look for itself. "
-                f"Received: recurrences={recurrences} and glimpses={localization.glimpses}."
-            )
         self.localization = localization
+        self.recurrences = self._recurrences
         self._check_parts_agree()
         self.input_spec = copy.copy(localization.input_spec)
+
+    @property
+    def recurrences(self) -> int:
+        return self._recurrences
+
+    @recurrences.setter
+    def recurrences(self, value: int) -> None:
+        value = _checks.count("recurrences", value)
+        if value > 1:
+            self.warp.transform.check_compose()
+            if self.localization.glimpses is not None:
+                raise _checks.error(
+                    "recurrences must be 1 with glimpses, of which each would have to look for itself. "
+                    f"Received: recurrences={value} and glimpses={self.localization.glimpses}."
+                )
+        self._recurrences = value
 
     def _check_parts_agree(self):
         for argument in ("transform", "data_format"):
@@ -200,8 +213,9 @@ class SpatialTransformer(keras.layers.Layer):
         """The params of `images`: the first half of what the layer does.
 
         Use it where one localization serves more than one warp: several glimpses of an image, labels
-        that move with their images. Then warp the images by `layer.warp(images, params)` as well: in
-        training, calling the layer itself adds its jitter. On the symbolic tensors of a Functional model
+        that move with their images. Then warp the images by `layer.warp(images, params)` as well: what
+        the layer adds in a call of its own, jitter and the loss of `params_regularizer`, is not there.
+        On the symbolic tensors of a Functional model
         it makes `localization` a layer of the model, with the weights of this layer.
 
         Args:

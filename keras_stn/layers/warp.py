@@ -147,7 +147,7 @@ class Warp(keras.layers.Layer):
         """Call the layer on images and params, two arguments or a list of the two."""
         inputs = _pair(images, params)
         if isinstance(inputs[0], Mapping):
-            return _together.move(self, *inputs)
+            return _together.move(self, *inputs, **kwargs)
         # Keras builds, checks and saves a layer by its first argument: let it be all there is.
         return super().__call__(inputs, **kwargs)
 

@@ -1,7 +1,7 @@
 """Localization: images to the params of a transform.
 
 `Localization` is the layer: a network, and a head that starts at the identity. The functions build
-networks for it: plain Keras models of stock layers, from channels_last images to features (batch, n), or
+networks for it: plain Keras models, from channels_last images to features (batch, n), or
 to feature maps where the params are a field.
 """
 

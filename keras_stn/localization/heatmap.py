@@ -108,7 +108,7 @@ class Centroids(keras.layers.Layer):
         (batch, h, w, channels), static but for the batch.
 
     Output shape:
-        (batch, 2 * maps): x and y of the first thing, x and y of the second, ...
+        (batch, 2 * maps): x and y of the first thing, x and y of the second, ...; float32 at least.
 
     Raises:
         ValueError: if the size of the feature maps is not static.
@@ -138,27 +138,36 @@ class Centroids(keras.layers.Layer):
         )
 
     def build(self, input_shape):
-        if None in input_shape[1:]:
-            raise _checks.error(
-                "Centroids must have feature maps of a static size: resize the images before. "
-                f"Received: input_shape={tuple(input_shape)}."
-            )
+        _check_static(input_shape)
         self.scores.build(input_shape)
 
     def call(self, features: Tensor) -> Tensor:
+        _check_static(features.shape)
         scores = self.scores(features)  # (batch, h, w, maps)
         _, height, width, _ = scores.shape
         rows = tf.reshape(tf.transpose(scores, (0, 3, 1, 2)), (-1, height * width))
         x, y = np.meshgrid(_centres(width), _centres(height))
         places = tf.constant(np.stack([x.ravel(), y.ravel()], axis=1), scores.dtype)  # (h * w, 2)
         found = tf.matmul(tf.nn.softmax(rows), places)  # (batch * maps, 2)
-        return tf.cast(tf.reshape(found, (-1, 2 * self.maps)), self.compute_dtype)
+        return tf.reshape(found, (-1, 2 * self.maps))
 
     def compute_output_shape(self, input_shape):
         return input_shape[0], 2 * self.maps
 
+    def compute_output_spec(self, features):
+        shape = self.compute_output_shape(features.shape)
+        return keras.KerasTensor(shape, dtype=self.scores.compute_dtype)
+
     def get_config(self):
         return {**super().get_config(), "maps": self.maps}
+
+
+def _check_static(shape: Any) -> None:
+    if None in tuple(shape)[1:]:
+        raise _checks.error(
+            "Centroids must have feature maps of a static size: resize the images before. "
+            f"Received: feature maps of shape {tuple(shape)}."
+        )
 
 
 def _centres(size: int) -> np.ndarray:

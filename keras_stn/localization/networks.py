@@ -1,4 +1,4 @@
-"""Localization networks: plain Keras models of stock layers, images to features (batch, n)."""
+"""Localization networks: plain Keras models, images to features (batch, n)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
