@@ -177,6 +177,24 @@ def _listed(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
+def regularizer(argument: str, value: Any) -> Any:
+    """What Keras takes for a regularizer: None, a name, a config, or an object that is called."""
+    import keras
+
+    try:
+        found = keras.regularizers.get(value)
+        known = found is None or callable(found)
+    except (TypeError, ValueError):
+        known = False
+    if known:
+        return found
+    raise error(
+        f"{argument} must be None, the name of a Keras regularizer, or a regularizer such as "
+        "keras_stn.regularizers.Outside(transform, 0.1). "
+        f"Received: {argument}={reprlib.repr(value)}."
+    )
+
+
 def dtype_policy(argument: str, value: Any) -> Any:
     """Raise unless layers of floating point can have `value`, or None, for their dtype policy."""
     import keras

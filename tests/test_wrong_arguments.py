@@ -166,7 +166,7 @@ CALLS = {
     ),
     "Warp": Called(
         keras_stn.Warp,
-        {**WARPING, "inverse": False, "bounding_box_format": "xyxy"},
+        {**WARPING, "inverse": False, "bounding_box_format": "xyxy", "reach": 0.0},
         lambda layer: layer([IMAGES, PARAMS]),
     ),
     "Warp.call": Called(
@@ -187,7 +187,15 @@ CALLS = {
     ),
     "SpatialTransformer": Called(
         keras_stn.SpatialTransformer,
-        {"localization": "dense", "glimpses": 2, **WARPING},
+        {
+            "localization": "dense",
+            "glimpses": 2,
+            **WARPING,
+            "recurrences": 1,
+            "jitter": 0.1,
+            "reach": 0.0,
+            "params_regularizer": "l2",
+        },
         layer_on_images,
     ),
     "Localization": Called(

@@ -143,13 +143,13 @@ class SpatialTransformer(keras.layers.Layer):
             name=f"{self.name}_warp",
         )
         family = self.warp.transform
-        self._recurrences = _checks.count("recurrences", recurrences)
+        self._recurrences = 1
         if jitter is None:
             jitter = _rounds.JITTER if localization is None and _rounds.composes(family) else 0.0
         self.jitter = _checks.not_negative("jitter", jitter)
         if self.jitter:
             family.check_compose()
-        self.params_regularizer = keras.regularizers.get(params_regularizer)
+        self.params_regularizer = _checks.regularizer("params_regularizer", params_regularizer)
         self._seed = keras.random.SeedGenerator()
         if not isinstance(localization, Localization):
             check_network("localization", localization)
@@ -167,7 +167,7 @@ class SpatialTransformer(keras.layers.Layer):
                 f"keras_stn.Localization(..., glimpses={glimpses!r}). Received: glimpses={glimpses!r}."
             )
         self.localization = localization
-        self.recurrences = self._recurrences
+        self.recurrences = recurrences
         self._check_parts_agree()
         self.input_spec = copy.copy(localization.input_spec)
 
