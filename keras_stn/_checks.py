@@ -183,7 +183,7 @@ def regularizer(argument: str, value: Any) -> Any:
 
     try:
         found = keras.regularizers.get(value)
-        known = found is None or callable(found)
+        known = found is None or isinstance(found, keras.regularizers.Regularizer)
     except (TypeError, ValueError):
         known = False
     if known:
