@@ -117,13 +117,3 @@ def test_networks_that_resize_leave_what_comes_after_them_alone(build):
     model = keras.Model(images, [build((20, 30))(images), keras.layers.Dropout(0.5)(images)])
     ones = np.ones((2, 20, 30, 1), "float32")
     np.testing.assert_array_equal(model(ones)[1], ones)
-
-
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
-def test_centroids_are_float32_at_least(policy):
-    network = localization.heatmap((40, 40), dtype=policy)
-    images = RNG.random((2, 40, 40, 3)).astype("float32")
-    wanted = "float64" if policy == "float64" else "float32"
-    assert network(images).dtype == wanted
-    symbolic = network(keras.Input((40, 40, 3)))
-    assert symbolic.dtype == wanted

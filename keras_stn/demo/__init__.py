@@ -106,9 +106,7 @@ def turned_back(params: np.ndarray, given: np.ndarray) -> Turn:
 
 
 def _table(results: list[Result]) -> Table:
-    table = Table(
-        caption="Same classifier, digits, epochs, seed; plain is wider, and the other is told the poses."
-    )
+    table = Table(caption="Plain is made wider; the transformer is told the poses.")
     table.add_column("network")
     for column in ("parameters", "test error", "seconds"):
         table.add_column(column, justify="right")

@@ -108,7 +108,7 @@ class Centroids(keras.layers.Layer):
         (batch, h, w, channels), static but for the batch.
 
     Output shape:
-        (batch, 2 * maps): x and y of the first thing, x and y of the second, ...; float32 at least.
+        (batch, 2 * maps): x and y of the first thing, x and y of the second, ...
 
     Raises:
         ValueError: if the size of the feature maps is not static.
@@ -131,7 +131,7 @@ class Centroids(keras.layers.Layer):
         super().__init__(**kwargs)
         self.maps = _checks.count("maps", maps)
         self.input_spec = keras.layers.InputSpec(ndim=4)
-        # float32 or more: shares of half precision would misplace a centroid by 0.1 pixels of 224.
+        # float32 or more: a sum of shares of half precision rounds each of them.
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
         self.scores = layers.Conv2D(
             self.maps, 3, padding="same", data_format="channels_last", dtype=dtype, name="scores"
@@ -149,14 +149,10 @@ class Centroids(keras.layers.Layer):
         x, y = np.meshgrid(_centres(width), _centres(height))
         places = tf.constant(np.stack([x.ravel(), y.ravel()], axis=1), scores.dtype)  # (h * w, 2)
         found = tf.matmul(tf.nn.softmax(rows), places)  # (batch * maps, 2)
-        return tf.reshape(found, (-1, 2 * self.maps))
+        return tf.cast(tf.reshape(found, (-1, 2 * self.maps)), self.compute_dtype)
 
     def compute_output_shape(self, input_shape):
         return input_shape[0], 2 * self.maps
-
-    def compute_output_spec(self, features):
-        shape = self.compute_output_shape(features.shape)
-        return keras.KerasTensor(shape, dtype=self.scores.compute_dtype)
 
     def get_config(self):
         return {**super().get_config(), "maps": self.maps}
