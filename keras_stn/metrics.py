@@ -181,7 +181,13 @@ class _OfMaps(keras.metrics.Mean):
     called: str
     measure: Callable
 
-    def __init__(self, transform, source_size=None, align_corners=False, **kwargs):
+    def __init__(
+        self,
+        transform: str | transforms.Transform,
+        source_size: tuple[int, ...] | None = None,
+        align_corners: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**{"name": type(self).called, **kwargs})
         self.transform = transforms.get(transform)
         self.sizes = _sizes(self.transform, source_size, align_corners)
@@ -225,15 +231,6 @@ class ShareOutside(_OfMaps):
     called = "share_outside"
     measure = staticmethod(_poses.share_outside)
 
-    def __init__(
-        self,
-        transform: str | transforms.Transform,
-        source_size: tuple[int, ...] | None = None,
-        align_corners: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(transform, source_size, align_corners, **kwargs)
-
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Determinant(_OfMaps):
@@ -262,15 +259,6 @@ class Determinant(_OfMaps):
 
     called = "determinant"
     measure = staticmethod(_poses.determinant)
-
-    def __init__(
-        self,
-        transform: str | transforms.Transform,
-        source_size: tuple[int, ...] | None = None,
-        align_corners: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(transform, source_size, align_corners, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="keras_stn")
@@ -302,15 +290,6 @@ class Zoom(_OfMaps):
     called = "zoom"
     measure = staticmethod(_poses.zoom)
 
-    def __init__(
-        self,
-        transform: str | transforms.Transform,
-        source_size: tuple[int, ...] | None = None,
-        align_corners: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(transform, source_size, align_corners, **kwargs)
-
 
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Turn(_OfMaps):
@@ -339,12 +318,3 @@ class Turn(_OfMaps):
 
     called = "turn"
     measure = staticmethod(_poses.size_of_turn)
-
-    def __init__(
-        self,
-        transform: str | transforms.Transform,
-        source_size: tuple[int, ...] | None = None,
-        align_corners: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(transform, source_size, align_corners, **kwargs)

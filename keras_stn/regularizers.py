@@ -37,7 +37,7 @@ class _OfMaps(keras.regularizers.Regularizer):
         """Of source points (maps, n, ndim), each: (maps, n)."""
         raise NotImplementedError
 
-    def __init__(self, transform, strength):
+    def __init__(self, transform: str | transforms.Transform, strength: float):
         name = type(self).__name__
         instead = "use keras.regularizers.L2, for the identity of a field is 0"
         self.transform = _poses.no_field(name, transforms.get(transform), instead)
@@ -87,9 +87,6 @@ class Outside(_OfMaps):
         [0.0, 0.025]
     """
 
-    def __init__(self, transform: str | transforms.Transform, strength: float):
-        super().__init__(transform, strength)
-
     def points(self):
         return _poses.lattice(self.transform.ndim, 8)
 
@@ -122,9 +119,6 @@ class NearIdentity(_OfMaps):
         >>> [round(float(near([[x, 0.0]])), 4) for x in (0.0, 0.1, 1.0)]
         [0.0, 0.001, 0.1]
     """
-
-    def __init__(self, transform: str | transforms.Transform, strength: float):
-        super().__init__(transform, strength)
 
     def points(self):
         return _poses.corners(self.transform.ndim)

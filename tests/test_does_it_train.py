@@ -40,7 +40,7 @@ def strokes(count, seed=0):
 def digits(train=30, test=30):
     labels = np.arange(train + test) % 10
     images = strokes(train + test)
-    images[np.arange(train + test), 6 + labels, 18] = 255  # what there is to tell them by
+    images[np.arange(train + test), 6 + labels, 18] = 255  # a pixel that shows the label
     return Digits(images[:train], labels[:train], images[train:], labels[train:], "strokes")
 
 

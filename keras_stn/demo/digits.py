@@ -85,7 +85,7 @@ def _mnist() -> tuple[np.ndarray, ...] | None:
         with contextlib.redirect_stdout(io.StringIO()):
             train, test = keras.datasets.mnist.load_data()
         return (*train, *test)
-    except Exception:  # Keras raises a bare Exception when a download fails, NumPy several of its own
+    except Exception:  # a failed download raises a bare one in Keras, a damaged file several in NumPy
         return None
     finally:
         socket.setdefaulttimeout(timeout)

@@ -213,10 +213,10 @@ class SpatialTransformer(keras.layers.Layer):
         """The params of `images`: the first half of what the layer does.
 
         Use it where one localization serves more than one warp: several glimpses of an image, labels
-        that move with their images. Then warp the images by `layer.warp(images, params)` as well: what
-        the layer adds in a call of its own, jitter and the loss of `params_regularizer`, is not there.
-        On the symbolic tensors of a Functional model
-        it makes `localization` a layer of the model, with the weights of this layer.
+        that move with their images. Then warp the images by `layer.warp(images, params)` too. Only a
+        call of the layer itself adds jitter and the loss of `params_regularizer`. On the symbolic
+        tensors of a Functional model it makes `localization` a layer of the model, with the weights of
+        this layer.
 
         Args:
             images: As the layer takes them.
