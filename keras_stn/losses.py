@@ -122,7 +122,7 @@ class NormalizedCrossCorrelation(keras.losses.Loss):
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         one, two = (self._centred(*named) for named in (("y_true", y_true), ("y_pred", y_pred)))
-        _checks.shape("y_true", one, two.shape, "that of y_pred")
+        _checks.shape("y_true", one, two.shape, f"{tuple(two.shape)}, that of y_pred")
         mean_of_one, mean_of_two = self._mean(one), self._mean(two)
         both = self._mean(one * two) - mean_of_one * mean_of_two
         # As centred images rounding could make a window's variance less than 0 by 1e-8 alone.

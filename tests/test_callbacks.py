@@ -210,6 +210,17 @@ def test_model_is_built_by_the_first_batch():
 # --- Strips -------------------------------------------------------------------------------------------
 
 
+def test_strips_refuse_volumes_before_training_and_write_nothing(tmp_path):
+    layer = keras_stn.SpatialTransformer(transform=transforms.Affine(ndim=3), name="turn")
+    model = keras.Sequential([keras.Input((5, 9, 6, 1)), layer, keras.layers.Flatten()])
+    model.compile("adam", loss="mse")
+    volumes = np.zeros((2, 5, 9, 6, 1), "float32")
+    with pytest.raises(ValueError, match="layers must be transformers of pictures. Received: 'turn'"):
+        model.fit(volumes, np.zeros((2, 270)), verbose=0, callbacks=[Strips(volumes, tmp_path / "a")])
+    assert not (tmp_path / "a").exists()
+    np.testing.assert_array_equal(layer.localization.head.kernel, 0)
+
+
 def test_strips_are_a_picture_an_epoch_and_a_gif_of_all(tmp_path):
     image = pytest.importorskip("PIL.Image", reason="matplotlib brings it")
     folder = tmp_path / "a" / "b"

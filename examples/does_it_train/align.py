@@ -5,6 +5,9 @@ apart. Adam moves the params of each pair by the mean squared error between the 
 of the other. Such gradients see one pixel far; blurred reads see further.
 """
 
+import math
+import time
+
 import keras
 import networks
 import numpy as np
@@ -43,8 +46,19 @@ def pairs(digits: np.ndarray, count: int, seed: int):
     return first, second, places, -places
 
 
-def converged(arguments: dict, digits: np.ndarray, rate: float, seed: int, steps: int, count: int):
-    """The share of pairs that end within a pixel, for each of `SHIFTS`."""
+def converged(
+    arguments: dict,
+    digits: np.ndarray,
+    rate: float,
+    seed: int,
+    steps: int,
+    count: int,
+    end: float = math.inf,
+) -> list[float] | None:
+    """The share of pairs that end within a pixel, for each of `SHIFTS`.
+
+    None where `time.monotonic()` passes `end` before the steps are done.
+    """
     fixed, moving, place, other = pairs(digits, count, seed)
     layer = networks.transformer({**arguments, "localization": OneEach()}, (SIZE, SIZE))
     layer(moving)
@@ -63,6 +77,8 @@ def converged(arguments: dict, digits: np.ndarray, rate: float, seed: int, steps
         optimizer.apply(tape.gradient(loss, variables), variables)
 
     for _ in range(steps):
+        if time.monotonic() > end:
+            return None
         step()
     half = SIZE / 2
     middle = (place / half)[:, np.newaxis].astype("float32")

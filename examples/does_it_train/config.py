@@ -60,8 +60,11 @@ def smoke(config: Config) -> Config:
     )
 
 
-def jobs(config: Config) -> Iterator[dict]:
-    """What each row is of, plain classifiers before those that are compared with them."""
+def jobs(config: Config, digits: str) -> Iterator[dict]:
+    """What each row is of, plain classifiers before those that are compared with them.
+
+    `digits` names where they come from: rows of other digits are others.
+    """
     first = sorted(config.transformers, key=lambda name: name != PLAIN)
     for task in config.tasks:
         transformers = config.transformers
@@ -76,6 +79,7 @@ def jobs(config: Config) -> Iterator[dict]:
                     if (task, name) != (ALIGN, PLAIN):
                         arguments = transformers[name]
                         yield {
+                            "digits": digits,
                             "task": task,
                             "transformer": name,
                             "arguments": arguments,

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import keras_stn
+from keras_stn.demo import load_digits
 
 
 def run(
@@ -44,7 +45,8 @@ def run(
     """
     console, end = console or Console(), time.monotonic() + 60 * minutes
     out.mkdir(parents=True, exist_ok=True)
-    path, jobs = out / "rows.jsonl", list(configs.jobs(config))
+    digits = pathlib.Path(load_digits(source, train=1, test=1).source).name  # no folder of a machine
+    path, jobs = out / "rows.jsonl", list(configs.jobs(config, digits))
     standing = rows.read(path)
     made_by = {module.__name__: module.__version__ for module in (keras_stn, tf, keras, np)}
     made_by["python"] = platform.python_version()

@@ -69,12 +69,14 @@ def classified(job: dict, source: str | None, end: float) -> dict:
     return row if plain else {**row, **verdict.summary(layer, test.images, test.turns)}
 
 
-def aligned(job: dict, source: str | None) -> dict:
+def aligned(job: dict, source: str | None, end: float) -> dict:
     digits = demo.load_digits(source, job["seed"], train=1).x_test
     keras.utils.set_random_seed(job["seed"])
     start = time.perf_counter()
     work = job["lr"], job["seed"], job["steps"], job["pairs"]
-    shares = align.converged(job["arguments"], digits, *work)
+    shares = align.converged(job["arguments"], digits, *work, end)
+    if shares is None:
+        raise OutOfTime
     return {"within": shares, "seconds": round(time.perf_counter() - start, 2)}
 
 
@@ -95,6 +97,6 @@ def row_of(job: dict, source: str | None, end: float, standing: list[dict], jobs
     if time.monotonic() > end:
         raise OutOfTime
     if job["task"] == configs.ALIGN:
-        return {**job, **aligned(job, source)}
+        return {**job, **aligned(job, source, end)}
     row = {**job, **classified(job, source, end)}
     return row if job["transformer"] == configs.PLAIN else judged(row, standing, jobs)

@@ -29,7 +29,7 @@ class Strips(_watched.Watching):
     Raises:
         ImportError: if matplotlib is missing, which the extra `demo` brings.
         ValueError: if an argument is none of the above, or, as training begins, if the model has no
-            `keras_stn.SpatialTransformer`, or not those of `layers`.
+            `keras_stn.SpatialTransformer`, or not those of `layers`, or one of volumes among them.
 
     Example:
         >>> import keras, keras_stn, numpy as np, os
@@ -62,6 +62,12 @@ class Strips(_watched.Watching):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        for layer in self.transformers:
+            if layer.warp.transform.ndim != 2:
+                raise _checks.error(
+                    "layers must be transformers of pictures. "
+                    f"Received: {layer.name!r} with {layer.warp.transform!r}, which is one of volumes."
+                )
         self.folder.mkdir(parents=True, exist_ok=True)
         self._written = {}
         if self.tensorboard is not None:

@@ -13,7 +13,8 @@ class WarmUp(_watched.Watching):
     frozen the classifier learns on the images as they are. Layers that were frozen before stay frozen.
 
     It is `trainable` that changes, so layers such as `BatchNormalization` keep their statistics too, and
-    weight decay does nothing. Keras compiles its training step once more as the freeze begins, and once
+    weight decay does nothing. Layers that the classifier shares with a localization network are frozen
+    with it. `jitter` goes on. Keras compiles its training step once more as the freeze begins, and once
     as it ends. A model that is saved in between is saved frozen.
 
     Args:

@@ -7,7 +7,7 @@ import keras
 
 from keras_stn import _checks
 from keras_stn.localization.heatmap import heatmap
-from keras_stn.localization.resize import Resize
+from keras_stn.localization.resize import Resize, pool_before
 
 layers = keras.layers
 
@@ -45,7 +45,7 @@ def resized_conv(
     image_size = _checks.size_or_unknown("image_size", image_size)
     filters, units = _checks.counts("filters", filters), _checks.count("units", units)
     side, dtype = _checks.count("side", side), _checks.dtype_policy("dtype", dtype)
-    pool = tuple(max((size or 0) // side, 1) for size in image_size)
+    pool = pool_before(image_size, side)
     # "same", so that images smaller than those it was built for are pooled to something.
     stack = [layers.AveragePooling2D(pool, padding="same", data_format="channels_last", dtype=dtype)]
     stack += [Resize((side, side))]

@@ -10,6 +10,11 @@ from keras_stn import _checks
 Tensor = Any
 
 
+def pool_before(image_size: tuple[int | None, ...], side: int) -> tuple[int, ...]:
+    """By how much to average images down before they are resized to `side`: so no pixel is skipped."""
+    return tuple(max((size or 0) // side, 1) for size in image_size)
+
+
 @keras.saving.register_keras_serializable(package="keras_stn")
 class Resize(keras.layers.Layer):
     """Images, channels last, to `size`, by bilinear interpolation.
