@@ -148,8 +148,8 @@ def test_a_row_serves_no_job_that_differs():
 def test_configs_name_what_there_is(path):
     read = config.read(path)
     assert "none" in read.transformers or read.tasks == ["align"]
-    for arguments in read.transformers.values():
-        if arguments is not None:
+    for task in read.tasks:
+        for arguments in read.transformers_of(task).values():
             networks.transformer(arguments, (30, 20))
 
 
@@ -159,6 +159,18 @@ def test_configs_say_what_is_wrong():
         config.Config(**{**given, "tasks": ["rts", "rtz"]})
     with pytest.raises(ValueError, match="Received: 'plain': None"):
         config.Config(**{**given, "transformers": {"plain": None}})
+    with pytest.raises(ValueError, match=r"tasks of a transformer .* Received: 'default': .*rts"):
+        config.Config(**{**given, "transformers": {"default": {"tasks": ["rts"]}}})
+
+
+def test_a_transformer_may_name_its_tasks():
+    arguments = {"transform": "rotation"}
+    transformers = {"none": None, "all": {}, "turns": {**arguments, "tasks": ["turned_60"]}}
+    asked = config.Config(["turned_60", "align"], transformers, [0.1], [0])
+    found = [(job["task"], job["transformer"]) for job in config.jobs(asked, "digits")]
+    turned = [("turned_60", name) for name in ("none", "all", "turns")]
+    assert found == [*turned, ("align", "all")]
+    assert list(config.jobs(asked, "digits"))[2]["arguments"] == arguments
 
 
 def test_a_smoke_run_keeps_tasks_and_transformers():

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_stn import Localization, SpatialTransformer, Warp, ops, transforms
+import keras_stn
+from keras_stn import Localization, SpatialTransformer, Warp, ops, regularizers, transforms
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((3, 11, 16, 2)).astype("float32")
@@ -307,3 +308,37 @@ def test_regularizer_of_params_adds_to_the_loss():
     (loss,) = layer.losses
     assert float(loss) == pytest.approx(0.5 * np.sum(np.square(layer.localize(IMAGES))), rel=1e-5)
     assert layer.get_config()["params_regularizer"]["config"] == {"l2": 0.5}
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16", "mixed_bfloat16"])
+def test_regularizer_of_params_is_saved_and_counts_in_any_precision(policy, tmp_path):
+    regularizer = regularizers.Outside("attention", 0.5)
+    layer = SpatialTransformer(transform="attention", params_regularizer=regularizer, dtype=policy)
+    model = keras.Sequential([keras.Input(IMAGES.shape[1:]), layer])
+    layer.localization.head.bias.assign([0.0, 1.0, 0.0])  # half of the picture to the right
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.layers[0].params_regularizer.get_config() == regularizer.get_config()
+    for each in (model, loaded):
+        each(IMAGES)
+        # Beyond the edge lie 4 columns of 8, by 1/8, 3/8, 5/8 and 7/8: 0.25 on average.
+        assert float(each.losses[0]) == pytest.approx(0.5 * 0.25, rel=1e-5)
+        assert each.losses[0].dtype == "float32"
+
+
+def test_regularizer_of_params_leaves_no_trace_in_a_file(tmp_path):
+    reports = []
+    for regularizer in (None, regularizers.NearIdentity("attention", 0.5)):
+        keras.utils.set_random_seed(0)
+        layer = SpatialTransformer(transform="attention", params_regularizer=regularizer, name="look")
+        model = keras.Sequential([keras.Input((11, 16, 2)), layer], name="model")
+        options = {"batch_size": 1, "measure_latency": False}
+        reports.append(keras_stn.export_tflite(model, tmp_path / "model.tflite", **options))
+    assert reports[0].ops == reports[1].ops
+
+
+def test_jitter_moves_each_glimpse_by_itself():
+    layer = SpatialTransformer("dense", "attention", glimpses=3, jitter=0.1)
+    still, moved = (np.asarray(layer(IMAGES, training=training)) for training in (False, True))
+    assert still.shape == moved.shape == (3, 3, 11, 16, 2)
+    assert (np.abs(moved - still).max(axis=(2, 3, 4)) > 0.01).all()

@@ -16,6 +16,7 @@ PLAIN = "none"
 class Config:
     """Tasks x transformers x learning rates x seeds. A transformer is arguments of the layer, by name.
 
+    Among them may stand "tasks": those of the config that it is for, where it is not for all of them.
     `output` is the side of a transformer's output by that of its input. The last two are of the task
     "align", which has no epochs.
     """
@@ -40,6 +41,19 @@ class Config:
                     f"The plain classifier must be {PLAIN!r}: null, and all others have arguments. "
                     f"Received: {name!r}: {arguments!r}."
                 )
+            if not set((arguments or {}).get("tasks", ())) <= set(self.tasks):
+                raise ValueError(
+                    f"tasks of a transformer must be among {self.tasks}. "
+                    f"Received: {name!r}: {arguments!r}."
+                )
+
+    def transformers_of(self, task: str) -> dict[str, dict]:
+        """The arguments of the transformers that are for `task`, by name."""
+        return {
+            name: {argument: value for argument, value in arguments.items() if argument != "tasks"}
+            for name, arguments in self.transformers.items()
+            if arguments is not None and task in arguments.get("tasks", self.tasks)
+        }
 
 
 def read(path: pathlib.Path) -> Config:
@@ -65,28 +79,26 @@ def jobs(config: Config, digits: str) -> Iterator[dict]:
 
     `digits` names where they come from: rows of other digits are others.
     """
-    first = sorted(config.transformers, key=lambda name: name != PLAIN)
     for task in config.tasks:
-        transformers = config.transformers
+        transformers = config.transformers_of(task)
         if task == ALIGN:
             work = {"steps": config.steps, "pairs": config.pairs}
         else:
             work = {name: getattr(config, name) for name in ("epochs", "train", "test", "output")}
-            transformers = {**transformers, PLAIN: {"units": plain_units(config, task)}}
+            if PLAIN in config.transformers:
+                transformers = {PLAIN: {"units": plain_units(config, task)}, **transformers}
         for seed in config.seeds:
             for rate in config.learning_rates:
-                for name in first:
-                    if (task, name) != (ALIGN, PLAIN):
-                        arguments = transformers[name]
-                        yield {
-                            "digits": digits,
-                            "task": task,
-                            "transformer": name,
-                            "arguments": arguments,
-                            "lr": rate,
-                            "seed": seed,
-                            **work,
-                        }
+                for name, arguments in transformers.items():
+                    yield {
+                        "digits": digits,
+                        "task": task,
+                        "transformer": name,
+                        "arguments": arguments,
+                        "lr": rate,
+                        "seed": seed,
+                        **work,
+                    }
 
 
 def output_size(task: str, output: float) -> tuple[int, int]:
@@ -99,8 +111,7 @@ def plain_units(config: Config, task: str) -> int:
     size, output = TASKS[task].size, output_size(task, config.output)
     models = [
         networks.classifier(size, front=networks.transformer(arguments, output))
-        for arguments in config.transformers.values()
-        if arguments is not None
+        for arguments in config.transformers_of(task).values()
     ]
     weights = max((model.count_params() for model in models), default=0)
     return networks.units_for(size, weights) if weights else networks.UNITS
