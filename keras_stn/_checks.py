@@ -178,7 +178,7 @@ def _listed(value: Any) -> Any:
 
 
 def regularizer(argument: str, value: Any) -> Any:
-    """What Keras takes for a regularizer: None, a name, a config, or an object that is called."""
+    """What Keras takes for a regularizer: None, a name, a config, or a `Regularizer`."""
     import keras
 
     try:

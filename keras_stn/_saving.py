@@ -91,7 +91,7 @@ def _damaged(argument: str, config: dict, why: str) -> ValueError:
 
 
 def refuse_what_does_not_load(layer: keras.layers.Layer) -> None:
-    """Raise where a model with `layer` is saved, knows_key parts, and would not load as it was.
+    """Raise where a model with `layer` is saved, shares parts, and would not load as it was.
 
     Keras itself loads few models that share layers between the models in them, and the `.h5` format
     holds no sharing at all: it has the weights layer by layer, and comes back with more of them.

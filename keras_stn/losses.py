@@ -40,7 +40,8 @@ class CornerDistance(keras.losses.Loss):
 
     Output shape:
         (batch,) before the reduction: the mean over the corners (4 of a picture, 8 of a volume) of the
-        squared distance. A corner that one of the maps puts behind the camera counts 0.
+        squared distance. A corner that one of the maps puts behind the camera counts 0; params that are
+        NaN or infinite count NaN or infinity.
 
     Raises:
         ValueError: if `transform` is none of the above, or the shapes do not fit.
@@ -69,7 +70,10 @@ class CornerDistance(keras.losses.Loss):
         corners = _poses.corners(self.transform.ndim)
         theirs, ours = (_poses.moved(self.transform, params, corners) for params in (y_true, y_pred))
         apart = ours - theirs
-        apart = tf.where(tf.math.is_finite(apart), apart, tf.zeros_like(apart))  # behind the camera: NaN
+        known = tf.reduce_all(tf.math.is_finite(y_true + y_pred), axis=-1)
+        known = tf.reshape(known, (-1, 1, 1))  # of each map
+        behind = known & ~tf.math.is_finite(apart)  # the camera: NaN, though the params are numbers
+        apart = tf.where(behind, tf.zeros_like(apart), apart)
         squared = tf.reduce_sum(tf.square(apart), axis=-1)  # (maps, corners)
         return _poses.of_images(self.transform, y_pred, tf.reduce_mean(squared, axis=-1))
 
@@ -95,7 +99,7 @@ class NormalizedCrossCorrelation(keras.losses.Loss):
 
     Input shape:
         y_true and y_pred: (batch, H, W, channels) both, or volumes (batch, D, H, W, channels); in [0, 1]
-        or a wider range. A contrast of less than one part in 255 counts as flat.
+        or a wider range. At a contrast of one part in 255 a perfect match counts half, below it less.
 
     Output shape:
         (batch,) before the reduction.

@@ -207,7 +207,7 @@ class _OfMaps(keras.metrics.Mean):
 class ShareOutside(_OfMaps):
     """The share of the output that lies outside the images, as `keras_stn.metrics.share_outside`.
 
-    Above 0.3 a transformer is about to lose what it looks at. Labels are not looked at.
+    `keras_stn.callbacks.CollapseWatch` warns above 0.3. Labels are not looked at.
 
     Args:
         transform: The transform family: a name from `keras_stn.transforms.FAMILIES` or a

@@ -1,7 +1,7 @@
 """Regularizers of params: what a transformer pays for looking away, and for leaving the identity.
 
 Each gives one number, the mean over the maps of a batch. A map that is lost, of NaN params or with all
-points a million images away, pays nothing and has no gradient.
+points half a million images away, pays nothing and has no gradient.
 
 Give one to `keras_stn.SpatialTransformer(params_regularizer=...)`. As `activity_regularizer` of a
 `keras_stn.Localization` it is weaker in some versions of Keras (in 3.15, not in 3.8), which divide what
@@ -65,8 +65,8 @@ class _OfMaps(keras.regularizers.Regularizer):
 class Outside(_OfMaps):
     """A penalty on looking beyond the image, where a sampler finds no gradient.
 
-    The first cure of a transformer that ends in a black output. It costs nothing inside, and grows with
-    the distance outside.
+    The cure, beside a lower learning rate, of a transformer that ends in a black output. It costs
+    nothing inside, and grows with the distance outside.
 
     Convention:
         Normalised coordinates of the source: inside is from -1 to 1.

@@ -109,6 +109,16 @@ def test_layer_that_is_not_there_is_refused_with_a_guess():
         fit(model_of(transformer()), TransformerMetrics(IMAGES, layers=["lok"]))
 
 
+def test_one_layer_needs_no_list_and_must_be_of_the_model():
+    layer, other = transformer("look"), transformer("look")
+    for given in ("look", layer, [layer]):
+        callback = TransformerMetrics(IMAGES, layers=given)
+        fit(model_of(transformer("first"), layer), callback)
+        assert callback.transformers == [layer]
+    with pytest.raises(ValueError, match="layers must be of the model .*another layer .*'look'"):
+        fit(model_of(layer), TransformerMetrics(IMAGES, layers=other))
+
+
 class Unused(Block):
     def call(self, images):
         return images
@@ -184,20 +194,38 @@ def test_logs_of_other_families_are_finite(layer):
     ).all()
 
 
-def test_logs_of_glimpses_videos_volumes_and_channels_first():
-    for shape, arguments in (
-        ((9, 6, 1), {"glimpses": 3}),
-        ((3, 9, 6, 1), {}),
-        ((5, 9, 6, 1), {"transform": transforms.Similarity(ndim=3), "network": "volume_conv"}),
-        ((1, 9, 6), {"data_format": "channels_first"}),
-    ):
-        images = _random.random((4, *shape), "float32")
-        layers = transformer(**arguments), keras.layers.Flatten(), keras.layers.Dense(1)
-        model = keras.Sequential([keras.Input(shape), *layers])
-        model.compile("adam", loss="mse", run_eagerly=True)
-        watch = TransformerMetrics(images)
-        history = model.fit(images, np.zeros(4), verbose=0, callbacks=[watch]).history
-        assert 0 < history["zoom"][0] < 1.5
+@pytest.mark.parametrize(
+    ("shape", "size", "arguments"),
+    [
+        ((9, 6, 1), (9, 6), {"transform": "affine", "glimpses": 3}),
+        ((3, 9, 6, 1), (9, 6), {"transform": "affine"}),
+        ((5, 9, 6, 1), (5, 9, 6), {"transform": transforms.Affine(ndim=3), "network": "volume_conv"}),
+        ((1, 9, 6), (9, 6), {"transform": "affine", "data_format": "channels_first"}),
+    ],
+    ids=["glimpses", "videos", "volumes", "channels_first"],
+)
+def test_logs_are_means_over_all_maps_whatever_the_layout(shape, size, arguments):
+    images = _random.random((4, *shape), "float32")
+    layer = transformer(**arguments)
+    model = keras.Sequential([keras.Input(shape), layer, keras.layers.Flatten(), keras.layers.Dense(1)])
+    layer.trainable = False  # so that the maps are what they are set to
+    head = layer.localization.head
+    head.kernel.assign(0.1 * _random.normal(size=head.kernel.shape))
+    head.bias.assign(0.1 * _random.normal(size=head.bias.shape))
+    model.compile("adam", loss="mse", run_eagerly=True)
+    history = model.fit(images, np.zeros(4), verbose=0, callbacks=[TransformerMetrics(images)]).history
+    family, params = layer.warp.transform, np.asarray(layer.localize(images))
+    maps = params.reshape(-1, family.num_params)
+    assert len(maps) == 4 * {"glimpses": 3, "videos": 3}.get(_kind(arguments, shape), 1)
+    for name in ("share_outside", "zoom", "turn", "determinant"):
+        # On 9x6 pixels a turn is another one than in normalised coordinates.
+        expected = np.abs(getattr(metrics, name)(family, maps, size))
+        # float32 sums of a dozen params.
+        assert history[name][0] == pytest.approx(expected.mean(), rel=1e-4)
+
+
+def _kind(arguments, shape):
+    return "glimpses" if "glimpses" in arguments else "videos" if shape == (3, 9, 6, 1) else ""
 
 
 def test_model_is_built_by_the_first_batch():
@@ -208,6 +236,24 @@ def test_model_is_built_by_the_first_batch():
 
 
 # --- Strips -------------------------------------------------------------------------------------------
+
+
+def test_strips_refuse_videos_before_training_and_draw_the_first_of_calls_on_many_sizes(tmp_path):
+    videos = np.zeros((2, 3, 9, 6, 1), "float32")
+    layer = transformer("look")
+    model = keras.Sequential([keras.Input((3, 9, 6, 1)), layer, keras.layers.Flatten()])
+    model.compile("adam", loss="mse", run_eagerly=True)
+    with pytest.raises(ValueError, match=r"images must be pictures for 'look'.*\(2, 3, 9, 6, 1\)"):
+        model.fit(videos, np.zeros((2, 162)), verbose=0, callbacks=[Strips(videos, tmp_path / "a")])
+
+    one, two = keras.Input((9, 6, 1)), keras.Input((12, 8, 1))
+    shared = SpatialTransformer("resized_conv", "similarity")
+    seen = [keras.layers.GlobalMaxPooling2D()(shared(images)) for images in (one, two)]
+    model = keras.Model([one, two], keras.layers.add(seen))
+    model.compile("adam", loss="mse", run_eagerly=True)
+    images = [_random.random((2, *size, 1), "float32") for size in ((9, 6), (12, 8))]
+    model.fit(images, np.zeros((2, 1)), verbose=0, callbacks=[Strips(images, tmp_path / "b")])
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == ["epoch_001.png", "epochs.gif"]
 
 
 def test_strips_refuse_volumes_before_training_and_write_nothing(tmp_path):
@@ -368,6 +414,40 @@ def test_warm_up_is_over_where_training_goes_on_later():
     weights = Weights(look.localization)
     fit(model_of(look), WarmUp(2), weights, initial_epoch=2, epochs=3)
     assert changes(weights) == [True]
+
+
+def test_warm_up_lets_go_of_what_transformers_share_and_keeps_what_was_frozen():
+    localization = keras_stn.Localization("dense", "similarity")
+    network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4), keras.layers.Dense(3)])
+    sharing = [SpatialTransformer(localization, "similarity") for _ in range(2)]
+    sharing += [SpatialTransformer(network, "similarity") for _ in range(2)]
+    model = model_of(*sharing)
+    network.layers[1].trainable = False
+    heads = [layer.localization.head for layer in sharing]
+    assert heads[0] is heads[1]
+    before = network.get_weights()
+    fit(model, WarmUp(1), epochs=3)
+    assert all(np.abs(head.kernel).max() > 0 for head in heads)
+    assert localization.trainable
+    assert [layer.trainable for layer in network.layers] == [True, False, True]
+    moved = [(one != two).any() for one, two in zip(before, network.get_weights(), strict=True)]
+    assert moved == [False, False, True, True]
+
+
+def test_warm_up_that_was_broken_off_is_told_of_or_taken_up(tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    look, warm_up = transformer(), WarmUp(2)
+    model = model_of(look)
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, warm_up, Interrupt(), epochs=3)
+    with pytest.warns(UserWarning, match="'look' is frozen before its warm-up.* = True"):
+        fit(model, WarmUp(2), epochs=3)
+    assert not look.localization.head.kernel.numpy().any()
+    fit(model, warm_up, epochs=3)  # the same callback knows what it has frozen
+    assert look.localization.head.kernel.numpy().any()
 
 
 def test_warm_up_of_a_model_that_is_not_built_is_refused():

@@ -61,22 +61,24 @@ def test_images_that_have_the_size_already_are_not_resized(size, kinds):
 
 
 def test_a_shift_of_the_picture_shifts_the_centroids():
-    """By four pixels, a pixel of the feature maps: 0.2 of the 2 that 40 pixels are."""
+    """By 8 and 4 pixels of 40, two cells and one of the feature maps: 0.4 and 0.2 of the 2 they are."""
+    keras.utils.set_random_seed(0)
     network = localization.heatmap((40, 40), scale=1.0)
     network.build((None, 40, 40, 1))
-    for weight in network.weights:
-        if len(weight.shape) == 4:  # sharp maps, so that the empty ground has no share
-            weight.assign(weight * (30 if weight.shape[-1] == 32 and weight.shape[0] == 3 else 1))
+    *features, centroids = network.layers
+    centroids.scores.kernel.assign(50 * centroids.scores.kernel)
     images = np.zeros((2, 40, 40, 1), "float32")
-    images[0, 12:20, 14:22] = RNG.random((8, 8, 1))
-    images[1, 16:24, 14:22] = images[0, 12:20, 14:22]
-    above, below = np.asarray(network(images)).reshape(2, 32, 2)
-    found = np.abs(above).max(axis=1) < 0.6  # things that are seen in the square, not at the border
-    assert found.sum() >= 8
-    moved = (below - above)[found]
-    # Those that look at the square alone move exactly; others hold on to the borders.
-    exact = np.abs(moved - [0, 0.2]).max(axis=1) < 1e-3
-    assert exact.mean() >= 0.5
+    images[0, 12:20, 12:19] = RNG.random((8, 7, 1))  # nothing of which the border cuts off
+    images[1, 16:24, 20:27] = images[0, 12:20, 12:19]
+    seen = images
+    for layer in features:
+        seen = layer(seen)
+    # The empty ground scores 0, for no layer has a bias yet. Its 100 cells have less than 1e-6 of all
+    # shares where the picture scores 20.
+    found = np.asarray(centroids.scores(seen)).max(axis=(1, 2)).min(axis=0) > 20
+    assert found.sum() >= 4
+    before, after = np.asarray(network(images)).reshape(2, 32, 2)
+    np.testing.assert_allclose((after - before)[found], [[0.4, 0.2]] * found.sum(), rtol=0, atol=1e-6)
 
 
 def test_maps_of_unknown_size_are_refused_by_name():
@@ -117,7 +119,8 @@ def test_scale_multiplies_the_centroids_and_slows_what_adam_does_to_params():
         maps = np.asarray(layer.localize(features)) - layer.localization.head.bias
         moved.append(np.abs(maps - [1, 0, 0, 0, 1, 0]).max())
     # The first step of Adam is the rate in each weight, but where a gradient is next to 0.
-    np.testing.assert_allclose(moved[1], 0.25 * moved[0], rtol=1e-3)
+    # The first step of Adam is the rate in each weight, but where a gradient is not far from its 1e-7.
+    np.testing.assert_allclose(moved[1], 0.25 * moved[0], rtol=0.02)
 
 
 @pytest.mark.parametrize("network", ["heatmap", "resized_conv", "stock"])

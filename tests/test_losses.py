@@ -61,6 +61,17 @@ def test_corner_behind_the_camera_counts_nothing_and_leaves_the_others_their_gra
     assert np.abs(gradient).max(axis=1).min() > 0.1
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("side", [0, 1])
+def test_params_that_are_no_numbers_are_no_good_poses(wrong, side):
+    """A loss of 0 would be the best there is, and callbacks would keep a model that is lost."""
+    params = np.tile(np.float32([1, 0, 0, 0, 1, 0, 0, 0]), (2, 2, 1))
+    params[side, 1, 2] = wrong
+    values = np.asarray(CornerDistance("projective", reduction=None)(*params))
+    assert values[0] == 0
+    assert not np.isfinite(values[1])
+
+
 def test_corner_distance_of_several_maps_is_their_mean():
     family = transforms.get("similarity")
     one, two = params_of(family, 3, 2, seed=1), params_of(family, 3, 2, seed=2)

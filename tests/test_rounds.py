@@ -297,6 +297,8 @@ def test_wrong_arguments():
         SpatialTransformer(jitter=-1)
     with pytest.raises(ValueError, match="reach must be .*Received: reach=nan"):
         Warp(reach=float("nan"))
+    with pytest.raises(ValueError, match="reach must be 0 with interpolation='nearest'.*reach=2"):
+        SpatialTransformer(reach=2, interpolation="nearest")
     for arguments in ({"glimpses": 2}, {"localization": Localization(glimpses=2)}):
         with pytest.raises(ValueError, match="recurrences must be 1 with glimpses.* glimpses=2"):
             SpatialTransformer(recurrences=2, **arguments)

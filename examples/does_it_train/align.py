@@ -73,7 +73,7 @@ def converged(
             # Sums over pairs: what one of them does must not hang on how many there are.
             difference = layer(moving, training=True) - fixed
             loss = tf.reduce_sum(tf.reduce_mean(tf.square(difference), axis=(1, 2, 3)))
-            loss += tf.add_n(layer.losses) if layer.losses else 0.0
+            loss += len(fixed) * tf.add_n(layer.losses) if layer.losses else 0.0  # a mean over all
         optimizer.apply(tape.gradient(loss, variables), variables)
 
     for _ in range(steps):

@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_stn import Warp
-from keras_stn.demo import Digits
+from keras_stn.demo import Digits, poses
+from keras_stn.demo.digits import SIDE
 
-DIGIT = 28  # pixels a side
 CHUNK = 1000  # images that are warped in one call: 10,000 at 96x96 would take 1 GB
 
 
@@ -59,7 +58,7 @@ def posed(task: Task, digits: np.ndarray, labels: np.ndarray, seed: tuple[int, .
     rng, count = np.random.default_rng((*seed, 0)), len(digits)
     turns = rng.uniform(-1, 1, count) * math.radians(task.turn)
     scales = rng.uniform(*task.scale, count)
-    room = (task.size - scales * DIGIT) / 2 if task.shift is None else task.shift
+    room = (task.size - scales * SIDE) / 2 if task.shift is None else task.shift
     x, y = rng.uniform(-1, 1, (2, count)) * room
     images = placed(digits, task.size, scales, turns, x, y)
     if task.pieces:
@@ -69,13 +68,9 @@ def posed(task: Task, digits: np.ndarray, labels: np.ndarray, seed: tuple[int, .
 
 def placed(digits, size, scales, turns, x, y):
     """Digits turned, scaled and moved by pixels x and y from the middle: (n, size, size, 1), 0 to 1."""
-    placement = np.stack([scales * DIGIT / size, turns, 2 * x / size, 2 * y / size], axis=1)
-    warp = Warp("similarity", (size, size), data_format="channels_last")
-    # A placement takes the digit to the canvas; a warp asks where on the digit a canvas pixel lies.
-    params = np.asarray(warp.transform.inverse(placement.astype("float32")))
-    images = digits[..., np.newaxis].astype("float32") / 255
+    placement = np.stack([scales, turns, 2 * x / size, 2 * y / size], axis=1).astype("float32")
     parts = [slice(start, start + CHUNK) for start in range(0, len(digits), CHUNK)]
-    return np.concatenate([np.asarray(warp(images[part], params[part])) for part in parts])
+    return np.concatenate([poses.placed(digits[part], placement[part], size) for part in parts])
 
 
 def clutter(images, digits, task, rng):

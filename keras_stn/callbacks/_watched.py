@@ -15,18 +15,22 @@ from keras_stn.layers import SpatialTransformer
 Tensor = Any
 
 
-def layers_in(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
-    """A layer and all in it, at any depth, those that hold others first."""
-    found: dict[int, keras.layers.Layer] = {}
+def layers_in(*roots: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """Layers and all in them, at any depth, each once: those that hold others before these."""
+    seen: set[int] = set()
+    found: list[keras.layers.Layer] = []
 
     def visit(layer):
-        if id(layer) not in found:
-            found[id(layer)] = layer
-            for inner in _saving.layers_in(vars(layer)):
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            for inner in reversed(list(_saving.layers_in(vars(layer)))):
                 visit(inner)
+            found.append(layer)
 
-    visit(layer)
-    return list(found.values())
+    # From the last to the first, and a layer after what it holds: turned about, all stand in order.
+    for root in reversed(roots):
+        visit(root)
+    return found[::-1]
 
 
 def transformers_of(model: keras.Model, callback: Any, names: Any = None) -> list[SpatialTransformer]:
@@ -39,9 +43,19 @@ def transformers_of(model: keras.Model, callback: Any, names: Any = None) -> lis
         )
     if names is None:
         return found
+    if isinstance(names, (str, keras.layers.Layer)):
+        names = [names]
     by_name = {layer.name: layer for layer in found}
-    wanted = [getattr(name, "name", name) for name in names]
-    return [by_name[_checks.one_of("layers", name, by_name)] for name in wanted]
+    chosen = []
+    for name in names:
+        layer = by_name[_checks.one_of("layers", getattr(name, "name", name), by_name)]
+        if not isinstance(name, str) and name is not layer:
+            raise _checks.error(
+                f"layers must be of the model {model.name!r}. "
+                f"Received: another layer of the name {name.name!r}."
+            )
+        chosen.append(layer)
+    return chosen
 
 
 def inputs_of(

@@ -16,7 +16,8 @@ class Strips(_watched.Watching):
 
     `keras_stn.visualize.plot_warps` of the images, with the sampled quadrilateral on each, as
     `epoch_001.png`, `epoch_002.png` ...; as training ends all of it as `epochs.gif`. With several
-    transformers each name begins with that of the layer.
+    transformers each name begins with that of the layer. Of one that a model calls more than once, the
+    first call is drawn.
 
     Args:
         images: A batch of what the model takes, as few images as fit into a strip.
@@ -29,7 +30,7 @@ class Strips(_watched.Watching):
     Raises:
         ImportError: if matplotlib is missing, which the extra `demo` brings.
         ValueError: if an argument is none of the above, or, as training begins, if the model has no
-            `keras_stn.SpatialTransformer`, or not those of `layers`, or one of volumes among them.
+            `keras_stn.SpatialTransformer`, or not those of `layers`, or one of volumes or videos.
 
     Example:
         >>> import keras, keras_stn, numpy as np, os
@@ -68,17 +69,29 @@ class Strips(_watched.Watching):
                     "layers must be transformers of pictures. "
                     f"Received: {layer.name!r} with {layer.warp.transform!r}, which is one of volumes."
                 )
+        if self.model.built:
+            self._pictures()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._written = {}
         if self.tensorboard is not None:
             self._writer = tf.summary.create_file_writer(str(self.tensorboard))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def _pictures(self):
+        """What each transformer sees first of `images`: float32, (batch, H, W, channels)."""
         inputs = _watched.inputs_of(self.model, self.transformers, self.images)
-        for layer, its in zip(self.transformers, inputs, strict=True):
+        pictures = [tf.cast(first, tf.float32) for first, *_ in inputs]
+        for layer, its in zip(self.transformers, pictures, strict=True):
+            if its.shape.rank != 4:
+                raise _checks.error(
+                    f"images must be pictures for {layer.name!r}, (batch, H, W, channels). "
+                    f"Received: what it sees has the shape {tuple(its.shape)}."
+                )
+        return pictures
+
+    def on_epoch_end(self, epoch, logs=None):
+        for layer, images in zip(self.transformers, self._pictures(), strict=True):
             label = self.label(layer)
             path = self.folder / f"{label}epoch_{epoch + 1:03d}.png"
-            images = tf.cast(tf.concat(its, axis=0), tf.float32)
             visualize.plot_warps(images, layer).savefig(path, dpi=100)
             self._written.setdefault(label, []).append(path)
             if self._writer is not None:

@@ -1,5 +1,7 @@
 """The callback `WarmUp`."""
 
+import warnings
+
 import keras
 
 from keras_stn import _checks
@@ -15,7 +17,8 @@ class WarmUp(_watched.Watching):
     It is `trainable` that changes, so layers such as `BatchNormalization` keep their statistics too, and
     weight decay does nothing. Layers that the classifier shares with a localization network are frozen
     with it. `jitter` goes on. Keras compiles its training step once more as the freeze begins, and once
-    as it ends. A model that is saved in between is saved frozen.
+    as it ends. A model that is saved in between is saved frozen, and one whose training is interrupted
+    stays so: `layer.localization.trainable = True` thaws it, and a `WarmUp` warns of it.
 
     Args:
         epochs: How many epochs, counted from the first one, also where `fit` goes on at a later
@@ -48,12 +51,21 @@ class WarmUp(_watched.Watching):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
+        self._thaw()  # where an interrupt ended the training before this one
         # Of the weights that come later, the optimizer would know those alone that are not frozen.
         if not (self.model.built and all(layer.localization.built for layer in self.transformers)):
             raise _checks.error(
                 "model must be built before a WarmUp: give it a keras.Input, or call it on images once. "
                 f"Received: model={self.model.name!r}, which is not built."
             )
+        for layer in self.transformers:
+            if not layer.localization.trainable:
+                warnings.warn(
+                    f"{layer.name!r} is frozen before its warm-up, and stays so after it: it was saved, "
+                    "or training was interrupted, within one. Set layer.localization.trainable = True "
+                    "and compile the model.",
+                    stacklevel=2,
+                )
 
     def on_epoch_begin(self, epoch, logs=None):
         if epoch < self.epochs and not self._frozen:
@@ -68,10 +80,11 @@ class WarmUp(_watched.Watching):
         optimizer = self.model.optimizer
         if not optimizer.built:  # with all of them: it takes no others later
             optimizer.build(self.model.trainable_variables)
-        for transformer in self.transformers:
-            localization = transformer.localization
-            layers = _watched.layers_in(localization)
-            self._frozen += [(layer, layer.trainable) for layer in layers]
+        localizations = [transformer.localization for transformer in self.transformers]
+        # All before the first is frozen: transformers may share them.
+        layers = _watched.layers_in(*localizations)
+        self._frozen = [(layer, layer.trainable) for layer in layers]
+        for localization in localizations:
             localization.trainable = False
         self.model.make_train_function(force=True)
 

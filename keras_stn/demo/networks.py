@@ -17,8 +17,7 @@ def build_model(units: int = UNITS, transformer: bool = True) -> keras.Sequentia
         # A network that is told what to say may move fast: turns correlate better by 0.01.
         network = heatmap((CANVAS, CANVAS), scale=1.0)
         # What a first look leaves of a turn, a second one undoes.
-        looks = {"recurrences": 2, "jitter": 0.07}
-        front = [SpatialTransformer(network, **looks, data_format="channels_last")]
+        front = [SpatialTransformer(network, recurrences=2, jitter=0.07, data_format="channels_last")]
     classifier = [
         layers.Conv2D(8, 5, strides=2, activation="relu", data_format="channels_last"),
         layers.Conv2D(16, 3, activation="relu", data_format="channels_last"),

@@ -63,17 +63,23 @@ class SpatialTransformer(keras.layers.Layer):
             again then.
         jitter: In training, the standard deviation of random maps of the output, in units of its half
             width and half height: the layers behind see their crops moved, turned and scaled a little,
-            as dropout hides features. By default 0.07 where no localization is given and the
-            family defines `compose`, and 0 elsewhere. Use 0 where the output itself is
-            compared with a picture, or labels move with it.
+            as dropout hides features. By default 0.07 where no localization is given and the family
+            defines `compose`, and 0 elsewhere, also for networks that are given by name. Each frame of a
+            video and each glimpse moves by itself. Use 0 where the output itself is compared with a
+            picture, or labels move with it.
         reach: How far the gradient to the params sees in training, in pixels, as in `keras_stn.Warp`:
             for losses that compare pictures.
         params_regularizer: A regularizer of the params, such as those of `keras_stn.regularizers`.
+            Keras' own L1 and L2 pull params to 0, which suits fields and `transforms.Bounded`, whose
+            identity is 0; they sum over the batch and all points of a field, so divide their strength.
         **kwargs: Arguments of `keras.layers.Layer`.
 
     Attributes:
         localization: The `keras_stn.Localization` inside.
-        warp: The `keras_stn.Warp` inside: `layer.warp(images, params)`.
+        warp: The `keras_stn.Warp` inside: `layer.warp(images, params)`. It holds the settings of
+            sampling: `layer.warp.reach = 4`.
+        recurrences: As above; may be set.
+        jitter: As above; may be set.
 
     Input shape:
         (batch, H, W, channels), floating point; (batch, channels, H, W) for channels_first. Videos:

@@ -140,6 +140,11 @@ class Warp(keras.layers.Layer):
         if bounding_box_format is not None:
             self.bounding_box_format = checked_format(bounding_box_format)
         self.reach = _checks.not_negative("reach", reach)
+        if reach and interpolation == "nearest":
+            raise _checks.error(
+                "reach must be 0 with interpolation='nearest', which gives no gradient to the params. "
+                f"Received: reach={reach!r}."
+            )
         least = self.transform.ndim + 2, self.transform.params_ndim  # an axis more: frames, many maps
         self.input_spec = [keras.layers.InputSpec(min_ndim=n, max_ndim=n + 1) for n in least]
 

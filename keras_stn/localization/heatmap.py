@@ -25,10 +25,10 @@ def heatmap(
 ) -> keras.Model:
     """The default: finds things, and tells where they are.
 
-    Three convolutions, then `Centroids`. What is known at one place is known at all, and a shift of the
-    picture shifts what comes out: a dense layer on flattened features learns each place by itself. Turns
-    and scales show in how the centroids lie to each other. Images are brought to `side` x `side` first:
-    one cost, and weights of one shape, for images of any size.
+    Convolutions, then `Centroids`. What it learns at one place holds at every place, and a shift of the
+    picture shifts the centroids. A dense layer on flattened features must learn each place by itself.
+    Turns and scales show in how the centroids lie to each other. Images are brought to `side` x `side`
+    first: one cost, and weights of one shape, for images of any size.
 
     Args:
         image_size: (height, width) of the images, where they are known. Large images are then averaged
@@ -38,9 +38,9 @@ def heatmap(
         maps: How many things are looked for.
         side: Side of the square that the convolutions see.
         scale: What centroids are multiplied by. A step of Adam changes each weight of the head by the
-            learning rate, whatever the gradient is, and all centroids of a batch may pull the same way:
-            at a scale of 1 a rate of 1e-2 takes maps of cluttered digits out of the picture (0.62 of
-            it, at 0.3 0.05), and at 0.1 a rate of 1e-3 leaves too much to do (errors 10.7 % and 9.2).
+            learning rate, whatever the gradient is, and all centroids of a batch may pull the same way.
+            At a rate of 1e-2, 0.62 of the samples of cluttered digits end outside of the picture with a
+            scale of 1, and 0.05 with 0.3. At 1e-3 a scale of 0.1 errs 10.7 %, and 0.3 errs 9.2 %.
         dtype: Dtype policy of the layers; Keras' global one by default.
 
     Returns:
