@@ -38,6 +38,8 @@ def float16(content: bytes) -> bytes:
 def int8(content: bytes, examples: list[dict[str, np.ndarray]]) -> bytes:
     """A float file with convolutions on 8-bit integers and large dense layers on 8-bit weights.
 
+    Convolutions that make scores for a softmax stay in float32: see `_scores`.
+
     Dense layers quantize their input as it comes ("dynamic"): in ranges fixed beforehand, the last one
     of a localization network would again give params in 256 steps.
 
@@ -60,8 +62,10 @@ def int8(content: bytes, examples: list[dict[str, np.ndarray]]) -> bytes:
     ]
     if not dense and not {operator.name for operator in operators} & set(static):
         return content  # a sampler alone, for which the quantizer raises
+    scores = "|".join(map(re.escape, _scores(operators)))
+    others = f"^(?!({scores})(;|$))" if scores else ".*"
     for name in static:
-        recipe.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
+        recipe.add_static_config(others, name, activation_num_bits=8, weight_num_bits=8)
     # One scale for all weights: with one a channel, runtimes before TensorFlow Lite 2.17 give wrong
     # numbers, and no error.
     tensorwise = qtyping.QuantGranularity.TENSORWISE
@@ -79,6 +83,27 @@ def int8(content: bytes, examples: list[dict[str, np.ndarray]]) -> bytes:
         tool = quantizer.Quantizer(bytearray(content), recipe.get_quantization_recipe())
         result = tool.quantize(observer.get_model_qsvs(), enable_progress_report=False)
     return bytes(result.quantized_model)
+
+
+def _scores(operators: list[_flatbuffer.Operator]) -> list[str]:
+    """The outputs of convolutions of which a softmax is taken, as `Centroids` do, by their names.
+
+    Of scores in 256 steps the shares of places are a tenth off: the warped digits of saved_models fall
+    from 47.7 dB to 41.8. Their weights in 8 bits alone would save 27 KB of 126, but runtimes before
+    TensorFlow Lite 2.7 refuse them.
+    """
+    made: dict[str, str] = {}  # a tensor, and the output of a convolution that it is
+    found = []
+    for operator in operators:
+        before = operator.inputs[0].name if operator.inputs else ""
+        name = operator.outputs[0].name
+        if operator.name == "CONV_2D":
+            made[name] = name
+        elif operator.name in ("RESHAPE", "TRANSPOSE") and before in made:
+            made[name] = made[before]
+        elif operator.name == "SOFTMAX" and before in made:
+            found.append(made[before])
+    return found
 
 
 @contextlib.contextmanager
