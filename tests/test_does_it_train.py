@@ -22,9 +22,9 @@ FOLDER = pathlib.Path(__file__).parents[1] / "examples" / "does_it_train"
 SMOKE = FOLDER / "configs" / "smoke.json"
 
 sys.path.append(str(FOLDER))  # a script finds the files beside it
-align, config, networks, report, rows, run, tasks, verdict = (
+align, config, networks, polar, report, rows, run, tasks, verdict = (
     importlib.import_module(name)
-    for name in ("align", "config", "networks", "report", "rows", "run", "tasks", "verdict")
+    for name in ("align", "config", "networks", "polar", "report", "rows", "run", "tasks", "verdict")
 )
 
 
@@ -396,13 +396,42 @@ def test_the_plain_classifier_has_as_many_weights_as_the_largest_with_a_transfor
     plain, *others = config.jobs(asked, "digits.npz")
     assert [job["transformer"] for job in (plain, *others)] == ["none", "a", "b"]
     weights = max(
-        networks.classifier(28, front=networks.transformer(arguments, (28, 28))).count_params()
-        for arguments in (small, large)
+        networks.behind(arguments, 28, (28, 28))[0].count_params() for arguments in (small, large)
     )
     units = plain["arguments"]["units"]
-    one_more = networks.classifier(28, units + 1).count_params()
-    plainly = networks.classifier(28, units).count_params()
+    one_more = networks.plain(28, units + 1).count_params()
+    plainly = networks.plain(28, units).count_params()
     assert abs(plainly - weights) <= (one_more - plainly) / 2
+
+
+# --- Polar reads ---------------------------------------------------------------------------------------
+
+
+def test_a_classifier_of_polar_reads_answers_alike_to_a_read_that_is_turned():
+    """By six columns of twelve: two pools by two keep every third of them."""
+    read = np.random.default_rng(0).random((2, 16, 12, 1), "float32")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((16, 12, 1)), *polar.classifier(8)])
+    turned = np.roll(read, 4, axis=2)
+    # Sums of float32 in the same order: maxima over angles are of the same numbers.
+    np.testing.assert_allclose(model(turned), model(read), rtol=0, atol=1e-5)
+    other = np.roll(read, 4, axis=1)
+    assert np.abs(np.asarray(model(other)) - model(read)).max() > 1e-3
+
+
+def test_random_poses_are_those_asked_for_and_of_training_alone():
+    bars = strokes(400)[..., np.newaxis] / np.float32(255)
+    layer = polar.Posed(turn=30, scale=1.2, shift=0.2)
+    np.testing.assert_array_equal(layer(bars), bars)
+    ink, centres, (xx, xy, yy) = moments(np.asarray(layer(bars, training=True)))
+    _, start, _ = moments(bars)
+    turns = np.degrees(np.arctan2(2 * xy, yy - xx) / 2)
+    assert 27 < np.abs(turns).max() < 31  # a bar's axis is blurred by a degree
+    # A shift by 0.2 of 14 pixels, and what turns and scales make of the bar's own place.
+    assert 2 < np.abs(centres - start).max() < 4.5
+    scales = np.sqrt(ink / bars.sum(axis=(1, 2, 3)))
+    assert scales.min() == pytest.approx(1 / 1.2, abs=0.05)
+    assert scales.max() == pytest.approx(1.2, abs=0.05)
 
 
 # --- Alignment -------------------------------------------------------------------------------------

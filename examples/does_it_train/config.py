@@ -17,8 +17,10 @@ class Config:
     """Tasks x transformers x learning rates x seeds. A transformer is arguments of the layer, by name.
 
     Among them may stand "tasks": those of the config that it is for, where it is not for all of them.
-    `output` is the side of a transformer's output by that of its input. The last two are of the task
-    "align", which has no epochs.
+    "classifier" may stand there too: the one behind it. `output` is the side of a transformer's output by
+    that of its input. `poses` are random ones in which classifiers see their training images, as
+    `polar.Posed` takes them; with `decay` the rate falls to 0 along a cosine. The last two are of the
+    task "align", which has no epochs.
     """
 
     tasks: list[str]
@@ -29,6 +31,8 @@ class Config:
     test: int = 10_000
     epochs: int = 12
     output: float = 1.0
+    poses: dict | None = None
+    decay: bool = False
     steps: int = 300
     pairs: int = 20
 
@@ -84,7 +88,8 @@ def jobs(config: Config, digits: str) -> Iterator[dict]:
         if task == ALIGN:
             work = {"steps": config.steps, "pairs": config.pairs}
         else:
-            work = {name: getattr(config, name) for name in ("epochs", "train", "test", "output")}
+            names = "epochs", "train", "test", "output", "poses", "decay"
+            work = {name: getattr(config, name) for name in names}
             if PLAIN in config.transformers:
                 transformers = {PLAIN: {"units": plain_units(config, task)}, **transformers}
         for seed in config.seeds:
@@ -110,8 +115,7 @@ def plain_units(config: Config, task: str) -> int:
     """The plain classifier has about as many weights as the largest network with a transformer."""
     size, output = TASKS[task].size, output_size(task, config.output)
     models = [
-        networks.classifier(size, front=networks.transformer(arguments, output))
-        for arguments in config.transformers_of(task).values()
+        networks.behind(arguments, size, output) for arguments in config.transformers_of(task).values()
     ]
-    weights = max((model.count_params() for model in models), default=0)
+    weights = max((model.count_params() for model, _ in models), default=0)
     return networks.units_for(size, weights) if weights else networks.UNITS

@@ -1,9 +1,11 @@
-"""The networks: one classifier, and the transformers that stand before it."""
+"""The networks: classifiers, and the transformers that stand before them."""
 
 import keras
+import polar
 
 from keras_stn import SpatialTransformer
 from keras_stn.benchmark.contenders import textbook
+from keras_stn.localization import BUILDERS
 
 layers = keras.layers
 UNITS = 64  # of the dense layer behind a transformer
@@ -41,33 +43,56 @@ NETWORKS = {"pytorch_tutorial": pytorch_tutorial}
 def transformer(arguments: dict, output_size: tuple[int, int]) -> SpatialTransformer:
     """The layer of a config: arguments of `SpatialTransformer`, and "layer" where it is another."""
     arguments = {"output_size": output_size, "data_format": "channels_last", **arguments}
+    arguments.pop("classifier", None)
     for name, value in arguments.items():
-        if isinstance(value, dict):  # such as a family with arguments, as Keras serializes it
+        if (
+            isinstance(value, dict) and "class_name" in value
+        ):  # such as a family with arguments, as Keras serializes it
             arguments[name] = keras.saving.deserialize_keras_object(value)
     network = arguments.get("localization")
     if isinstance(network, str) and network in NETWORKS:
         arguments["localization"] = NETWORKS[network]()
+    elif isinstance(network, dict) and "name" in network:  # of the package's own, with its arguments
+        arguments["localization"] = BUILDERS[network["name"]](
+            **{argument: value for argument, value in network.items() if argument != "name"}
+        )
     return LAYERS[arguments.pop("layer", "SpatialTransformer")](**arguments)
 
 
-def classifier(size: int, units: int = UNITS, front: keras.layers.Layer | None = None) -> keras.Model:
-    """Images (n, size, size, 1) to logits (n, 10), behind `front` where there is one."""
-    return keras.Sequential(
-        [
-            keras.Input((size, size, 1)),
-            *([] if front is None else [front]),
-            layers.Conv2D(16, 5, activation="relu", data_format="channels_last"),
-            layers.MaxPooling2D(data_format="channels_last"),
-            layers.Conv2D(32, 3, activation="relu", data_format="channels_last"),
-            layers.MaxPooling2D(data_format="channels_last"),
-            layers.Flatten(data_format="channels_last"),
-            layers.Dense(units, activation="relu"),
-            layers.Dense(10),
-        ]
-    )
+def small(units: int) -> list[keras.layers.Layer]:
+    """Images to logits (n, 10)."""
+    return [
+        layers.Conv2D(16, 5, activation="relu", data_format="channels_last"),
+        layers.MaxPooling2D(data_format="channels_last"),
+        layers.Conv2D(32, 3, activation="relu", data_format="channels_last"),
+        layers.MaxPooling2D(data_format="channels_last"),
+        layers.Flatten(data_format="channels_last"),
+        layers.Dense(units, activation="relu"),
+        layers.Dense(10),
+    ]
+
+
+CLASSIFIERS = {"small": small, "polar": polar.classifier}
+
+
+def behind(arguments: dict, size: int, output_size: tuple[int, int], poses: dict | None = None):
+    """A transformer of a config and the classifier behind it."""
+    front = transformer(arguments, output_size)
+    kind = arguments.get("classifier", "small")
+    return model(size, [front, *CLASSIFIERS[kind](UNITS)], poses), front
+
+
+def plain(size: int, units: int, poses: dict | None = None) -> keras.Model:
+    return model(size, small(units), poses)
+
+
+def model(size: int, stack: list[keras.layers.Layer], poses: dict | None = None) -> keras.Model:
+    """Images (n, size, size, 1), in training in random poses where `poses` says of which, through `stack`."""
+    posed = [] if poses is None else [polar.Posed(**poses)]
+    return keras.Sequential([keras.Input((size, size, 1)), *posed, *stack])
 
 
 def units_for(size: int, weights: int) -> int:
     """The width of the plain classifier's dense layer that brings it closest to `weights`."""
-    one, two = (classifier(size, units).count_params() for units in (1, 2))
+    one, two = (plain(size, units).count_params() for units in (1, 2))
     return max(1, 1 + round((weights - one) / (two - one)))

@@ -1,6 +1,7 @@
 """One job: a network is trained, or pictures are aligned, and a row says what came of it."""
 
 import functools
+import math
 import time
 
 import align
@@ -44,13 +45,17 @@ def classified(job: dict, source: str | None, end: float) -> dict:
     train, test = data_of(job["task"], source, job["seed"], job["train"], job["test"])
     keras.utils.set_random_seed(job["seed"])
     size, plain = tasks.TASKS[job["task"]].size, job["transformer"] == configs.PLAIN
-    layer = None
-    if not plain:
+    if plain:
+        model = networks.plain(size, job["arguments"]["units"], job["poses"])
+    else:
         output_size = configs.output_size(job["task"], job["output"])
-        layer = networks.transformer(job["arguments"], output_size)
-    model = networks.classifier(size, job["arguments"]["units"] if plain else networks.UNITS, layer)
+        model, layer = networks.behind(job["arguments"], size, output_size, job["poses"])
+    rate = job["lr"]
+    if job["decay"]:
+        steps = job["epochs"] * math.ceil(len(train.images) / BATCH)
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     model.compile(
-        keras.optimizers.Adam(job["lr"]),
+        keras.optimizers.Adam(rate),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,  # XLA takes seconds to compile each of them
