@@ -87,7 +87,7 @@ def plain(size: int, units: int, poses: dict | None = None) -> keras.Model:
 
 
 def model(size: int, stack: list[keras.layers.Layer], poses: dict | None = None) -> keras.Model:
-    """Images (n, size, size, 1), in training in random poses where `poses` says of which, through `stack`."""
+    """Images (n, size, size, 1) through `stack`, in training in random poses where there are `poses`."""
     posed = [] if poses is None else [polar.Posed(**poses)]
     return keras.Sequential([keras.Input((size, size, 1)), *posed, *stack])
 

@@ -68,7 +68,7 @@ class MaxOfAngles(layers.Layer):
 
 
 def classifier(units: int) -> list[layers.Layer]:
-    """Reads (n, h, w, channels), columns angles, to logits (n, 10). A turn of the read changes little."""
+    """Reads (n, h, w, channels), whose columns are angles, to logits (n, 10): alike for all turns."""
     return [
         *_convolution(16, 5),
         layers.MaxPooling2D(2, data_format="channels_last"),
