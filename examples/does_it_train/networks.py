@@ -45,9 +45,8 @@ def transformer(arguments: dict, output_size: tuple[int, int]) -> SpatialTransfo
     arguments = {"output_size": output_size, "data_format": "channels_last", **arguments}
     arguments.pop("classifier", None)
     for name, value in arguments.items():
-        if (
-            isinstance(value, dict) and "class_name" in value
-        ):  # such as a family with arguments, as Keras serializes it
+        # Such as a family with arguments, as Keras serializes it.
+        if isinstance(value, dict) and "class_name" in value:
             arguments[name] = keras.saving.deserialize_keras_object(value)
     network = arguments.get("localization")
     if isinstance(network, str) and network in NETWORKS:

@@ -51,9 +51,8 @@ class Posed(layers.Layer):
             return images
         spans = [math.log(self.scale), math.radians(self.turn), self.shift, self.shift]
         draw = keras.random.uniform((keras.ops.shape(images)[0], 4), -1, 1, seed=self.seed) * spans
-        return self.warp(
-            images, keras.ops.concatenate([keras.ops.exp(draw[:, :1]), draw[:, 1:]], axis=1)
-        )
+        params = keras.ops.concatenate([keras.ops.exp(draw[:, :1]), draw[:, 1:]], axis=1)
+        return self.warp(images, params)
 
     def get_config(self):
         return {**super().get_config(), "turn": self.turn, "scale": self.scale, "shift": self.shift}
