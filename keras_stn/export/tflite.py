@@ -101,8 +101,8 @@ def export_tflite(
             recurrent layer with any batch size or, for `target="gpu"`, groups of channels not in fours),
             the file would differ from Keras by more than is allowed, or an argument is none of these. No
             file is written then.
-        ImportError: if ai-edge-litert (or, for "float16" and "int8", ai-edge-quantizer) is missing. The
-            extra `export` brings both.
+        ImportError: if ai-edge-litert (or, with `quantization`, ai-edge-quantizer) is missing. The extra
+            `export` brings both.
 
     Example:
         >>> import keras, keras_stn
@@ -144,7 +144,7 @@ class _TFLite(_pipeline.Format):
         self._quantization, self._dataset = quantization, dataset
         self._for_gpu = target == "gpu"
         self.name = " ".join(filter(None, ("TFLite", quantization, "gpu" if self._for_gpu else "")))
-        quantizer = ("ai_edge_quantizer",) if quantization in ("float16", "int8") else ()
+        quantizer = ("ai_edge_quantizer",) if quantization else ()
         self.packages = "ai_edge_litert", *quantizer
         self.reader = _readers.for_gpu if self._for_gpu else _readers.for_cpu
         self.default_batch = 1 if self._for_gpu else None
@@ -178,6 +178,8 @@ class _TFLite(_pipeline.Format):
         content, signature = self._converted(trace), trace.signature
         if self._quantization == "float16":
             content = _quantize.float16(content)
+        elif self._quantization == "dynamic":
+            content = _quantize.dynamic(content)
         elif self._quantization == "int8":
             examples = map(signature.named, signature.batches(self._calibration))
             content = _quantize.int8(content, list(examples))
@@ -191,8 +193,6 @@ class _TFLite(_pipeline.Format):
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             # Not Keras' model.export(format="litert"), which lets TensorFlow ops in without a word.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-            if self._quantization == "dynamic":
-                converter.optimizations = [tf.lite.Optimize.DEFAULT]
             try:
                 return converter.convert()
             except Exception as error:  # of a class of TensorFlow's own, with a page of text

@@ -458,7 +458,8 @@ def test_invalid_model_and_path(tmp_path):
 
 @pytest.mark.parametrize(
     ("missing", "arguments"),
-    [("ai_edge_litert", {})] + [("ai_edge_quantizer", {"quantization": q}) for q in ("float16", "int8")],
+    [("ai_edge_litert", {})]
+    + [("ai_edge_quantizer", {"quantization": q}) for q in ("float16", "dynamic", "int8")],
 )
 def test_missing_extra_names_the_command(tmp_path, monkeypatch, missing, arguments):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == missing else True)
