@@ -16,8 +16,8 @@ const GOLDEN = join(here, '..', '..', '..', 'saved_models', 'golden.npz');
 const SHOTS = join(here, '..', 'shots');
 const BUILT = join(here, '..', 'dist');
 
-// Those of digits.tflite in saved_models/README.md: float32 in another order of operations, and a second
-// look at what the first one has warped. A grid that is off by half a pixel changes pixels by 0.1 and more.
+// float32 in another order of operations, and a second look at what the first one has warped. Params and
+// pixels are about 1, logits some tens; a grid that is off by half a pixel changes pixels by 0.1 and more.
 const TOLERANCES = { params: 1e-5, warped: 1e-5, scores: 1e-4 };
 
 let server, browser, page, errors, requests;
