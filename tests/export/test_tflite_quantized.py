@@ -94,6 +94,23 @@ def many_weights():
     return model
 
 
+@pytest.mark.parametrize("quantization", ["dynamic", "int8"])
+def test_scores_of_which_a_softmax_is_taken_stay_in_float32(quantization, tmp_path):
+    """In 8 bits they have 256 steps, and the shares of places are a tenth off."""
+    model = keras.Sequential([keras.Input((40, 30, 1)), SpatialTransformer()])
+    data = np.random.default_rng(0).random((9, 40, 30, 1), "float32")
+    ranges = {"representative_dataset": data} if quantization == "int8" else {}
+    path = tmp_path / "model.tflite"
+    export.export_tflite(model, path, quantization=quantization, measure_latency=False, **ranges)
+    operators = _flatbuffer.parse(path.read_bytes()).operators
+    layers = [operator for operator in operators if operator.name == "CONV_2D"]
+    (softmax,) = (operator for operator in operators if operator.name == "SOFTMAX")
+    assert softmax.inputs[0].dtype == "FLOAT32"
+    # 400, 4,608 and 9,216 weights of features, and 9,216 of scores.
+    small = [False, True, True, False] if quantization == "dynamic" else [True, True, True, False]
+    assert [layer.inputs[1].quantized for layer in layers] == small
+
+
 @pytest.mark.parametrize("batch_size", [1, None])
 @pytest.mark.parametrize(
     ("quantization", "share"), [("float16", 0.55), ("dynamic", 0.35), ("int8", 0.30)]
