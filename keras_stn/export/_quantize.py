@@ -134,8 +134,9 @@ def _scores(operators: list[_flatbuffer.Operator]) -> list[str]:
     made: dict[str, str] = {}  # a tensor, and the output of a convolution that it is
     found = []
     for operator in operators:
-        before = operator.inputs[0].name if operator.inputs else ""
-        name = operator.outputs[0].name
+        if not operator.inputs or not operator.outputs:  # as of variables
+            continue
+        before, name = operator.inputs[0].name, operator.outputs[0].name
         if operator.name == "CONV_2D":
             made[name] = name
         elif operator.name in ("RESHAPE", "TRANSPOSE") and before in made:
