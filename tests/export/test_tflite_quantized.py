@@ -9,7 +9,7 @@ import tensorflow as tf
 from common import lite, raises, warp
 
 from keras_stn import SpatialTransformer, demo, export, sampler
-from keras_stn.export import _accuracy, _flatbuffer, _samples, _trace
+from keras_stn.export import _accuracy, _flatbuffer, _quantize, _samples, _trace
 from keras_stn.export.saved_model import save
 
 MODEL = pathlib.Path(__file__).parents[2] / "saved_models" / "digits.keras"
@@ -92,6 +92,11 @@ def many_weights():
     model = keras.Sequential([keras.Input((40, 40, 1)), *layers])
     assert 125_000 < model.count_params() < 135_000
     return model
+
+
+def test_ops_that_give_nothing_make_no_scores():
+    """As CALL_ONCE, which fills a file's variables."""
+    assert _quantize._scores([_flatbuffer.Operator("CALL_ONCE", False, 1, [], [], None)]) == []
 
 
 @pytest.mark.parametrize("quantization", ["dynamic", "int8"])
