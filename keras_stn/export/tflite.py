@@ -65,11 +65,12 @@ def export_tflite(
     Args:
         model: A Functional model, or a Sequential one with its input.
         path: The file to write, in a folder that exists.
-        quantization: `None`: float32. `"float16"`: weights of half the size. `"dynamic"`: convolutions
-            and dense layers with weights of 8 bits, activations in float. `"int8"`: convolutions on
-            8-bit integers, dense layers as in "dynamic". Samplers, and the params they follow, stay in
-            float32 in each, and in the latter two so do the scores of which `Centroids` make places: in
-            8 bits a coordinate would have 256 places in the whole image.
+        quantization: `None`: float32. `"float16"`: convolutions and dense layers with weights
+            of half the size, where they have 1,024 or more. `"dynamic"`: the same with weights of 8
+            bits, activations in float. `"int8"`: convolutions on 8-bit integers, dense layers as in
+            "dynamic". Samplers, and the params they follow, stay in float32 in each, and in the latter
+            two so do the scores of which `Centroids` make places: in 8 bits a coordinate would have 256
+            places in the whole image.
         representative_dataset: Images as the model will see them, a hundred or so, from which
             `quantization="int8"` learns the range of each activation: an array, a list or dictionary of
             arrays for several inputs, an .npz file of such, a tf.data.Dataset, or a function that

@@ -72,7 +72,7 @@ def test_float_file_keeps_the_numbers(model, digits, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("quantization", "warped"), [("float16", 70), ("dynamic", 50)])
+@pytest.mark.parametrize(("quantization", "warped"), [("float16", 80), ("dynamic", 50)])
 def test_weights_alone_keep_warped_images(model, digits, truth, tmp_path, quantization, warped):
     learn, test, labels = digits
     path = tmp_path / "digits.tflite"
@@ -83,6 +83,13 @@ def test_weights_alone_keep_warped_images(model, digits, truth, tmp_path, quanti
     expected = {name: array[:300] for name, array in truth.items()}
     assert warped_psnr(expected, answer) >= warped
     assert abs(accuracy(answer, labels[:300]) - accuracy(expected, labels[:300])) <= 0.01
+
+
+def test_float16_of_a_trained_transformer_needs_no_samples(model, tmp_path):
+    """Its head stays in float32: in float16 the warped images of this one are at 57 dB, and of another,
+    trained from another seed, at 45, where 50 must be."""
+    report = export.export_tflite(model, tmp_path / "digits.tflite", quantization="float16")
+    assert report.psnr >= 70  # measured 72.5
 
 
 @pytest.fixture(scope="module")
