@@ -41,8 +41,9 @@ def pairs(digits: np.ndarray, count: int, seed: int):
     angles = rng.uniform(0, 2 * np.pi, len(shifts))
     chosen = digits[rng.integers(0, len(digits), len(shifts))]
     places = np.stack([np.cos(angles), np.sin(angles)], axis=1) * shifts[:, np.newaxis] / 2
-    one, zero = np.ones(len(shifts)), np.zeros(len(shifts))
-    first, second = (tasks.placed(chosen, SIZE, one, zero, *side.T) for side in (places, -places))
+    placements = np.tile(np.float32([1, 0, 0, 0]), (2, len(shifts), 1))
+    placements[..., 2:] = np.stack([places, -places]) * 2 / SIZE
+    first, second = (tasks.placed(chosen, placement, SIZE) for placement in placements)
     return first, second, places, -places
 
 

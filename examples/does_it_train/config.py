@@ -17,7 +17,8 @@ class Config:
     """Tasks x transformers x learning rates x seeds. A transformer is arguments of the layer, by name.
 
     Among them may stand "tasks": those of the config that it is for, where it is not for all of them.
-    "classifier" may stand there too: the one behind it. `output` is the side of a transformer's output
+    "classifier" may stand there too: the one behind it; and "told": how much it counts, beside the
+    classes, that the first look of an affine one undoes the pose. `output` is the side of a transformer's output
     by that of its input. `poses` are random ones in which classifiers see their training images, as
     `polar.Posed` takes them; with `decay` the rate falls to 0 along a cosine. The last two are of the
     task "align", which has no epochs.

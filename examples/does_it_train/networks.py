@@ -43,7 +43,7 @@ NETWORKS = {"pytorch_tutorial": pytorch_tutorial}
 def transformer(arguments: dict, output_size: tuple[int, int]) -> SpatialTransformer:
     """The layer of a config: arguments of `SpatialTransformer`, and "layer" where it is another."""
     arguments = {"output_size": output_size, "data_format": "channels_last", **arguments}
-    arguments.pop("classifier", None)
+    arguments = {name: value for name, value in arguments.items() if name not in ("classifier", "told")}
     for name, value in arguments.items():
         # Such as a family with arguments, as Keras serializes it.
         if isinstance(value, dict) and "class_name" in value:

@@ -40,11 +40,16 @@ TASKS = {
 
 
 class Posed(NamedTuple):
-    """Images (n, size, size, 1), 0 to 1; labels (n,); how far each is turned (n,), in radians."""
+    """Images (n, size, size, 1), 0 to 1, and what is known of each.
+
+    Labels (n,); how far each is turned (n,), in radians; params (n, 6) of the affine maps that show its
+    digit upright, 28 pixels high, in the middle of an output as large as the image.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     turns: np.ndarray
+    upright: np.ndarray
 
 
 def make(task: Task, digits: Digits, seed: int) -> tuple[Posed, Posed]:
@@ -60,15 +65,15 @@ def posed(task: Task, digits: np.ndarray, labels: np.ndarray, seed: tuple[int, .
     scales = rng.uniform(*task.scale, count)
     room = (task.size - scales * SIDE) / 2 if task.shift is None else task.shift
     x, y = rng.uniform(-1, 1, (2, count)) * room
-    images = placed(digits, task.size, scales, turns, x, y)
+    placement = np.stack([scales, turns, 2 * x / task.size, 2 * y / task.size], axis=1)
+    images = placed(digits, placement.astype("float32"), task.size)
     if task.pieces:
         clutter(images, digits, task, np.random.default_rng((*seed, 1)))
-    return Posed(images, labels, turns)
+    return Posed(images, labels, turns, poses.upright(placement.astype("float32")))
 
 
-def placed(digits, size, scales, turns, x, y):
-    """Digits turned, scaled and moved by pixels x and y from the middle: (n, size, size, 1), 0 to 1."""
-    placement = np.stack([scales, turns, 2 * x / size, 2 * y / size], axis=1).astype("float32")
+def placed(digits, placement, size):
+    """Digits by similarities (n, 4) on canvases: (n, size, size, 1), 0 to 1."""
     parts = [slice(start, start + CHUNK) for start in range(0, len(digits), CHUNK)]
     return np.concatenate([poses.placed(digits[part], placement[part], size) for part in parts])
 
