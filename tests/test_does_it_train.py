@@ -22,10 +22,11 @@ FOLDER = pathlib.Path(__file__).parents[1] / "examples" / "does_it_train"
 SMOKE = FOLDER / "configs" / "smoke.json"
 
 sys.path.append(str(FOLDER))  # a script finds the files beside it
-MODULES = "align config networks polar report rows run tasks training verdict".split()
-align, config, networks, polar, report, rows, run, tasks, training, verdict = (
-    importlib.import_module(name) for name in MODULES
+align, config, networks, polar, report, rows, run = (
+    importlib.import_module(name)
+    for name in ("align", "config", "networks", "polar", "report", "rows", "run")
 )
+tasks, training, verdict = (importlib.import_module(name) for name in ("tasks", "training", "verdict"))
 
 
 def strokes(count, seed=0):
@@ -99,7 +100,7 @@ def test_a_run_makes_one_row_of_each_job_in_order(finished):
         assert {name: row[name] for name in job} == job
         assert row["seconds"] > 0
         assert row["versions"]["keras_stn"] == keras_stn.__version__
-    for row in found[1:3]:
+    for row in verdict.judged(found)[1:3]:
         assert 0 <= row["error"] <= 100
         assert row["relative"] == row["error"] / found[0]["error"]
         assert row["collapsed"] == bool(row["why"])
@@ -127,8 +128,9 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_rows(finished, data, tmp_pat
     again = run.run(config.read(SMOKE), tmp_path, data, console=Console(file=io.StringIO()))
     written = (tmp_path / "rows.jsonl").read_text().splitlines(keepends=True)
     assert written[:2] == whole[:2]
-    assert rows.read(tmp_path / "rows.jsonl") == again
-    for resumed, row in zip(again, map(json.loads, whole), strict=True):
+    resumed_rows = rows.read(tmp_path / "rows.jsonl")
+    assert verdict.judged(resumed_rows) == again
+    for resumed, row in zip(resumed_rows, map(json.loads, whole), strict=True):
         assert {**resumed, "seconds": 0} == {**row, "seconds": 0}
 
 
@@ -368,6 +370,19 @@ GOOD = {"error": 5.0, "outside": 0.1, "determinant": 0.5}
 def test_collapse_is_what_the_rule_says(changes, plain, reasons):
     found = verdict.collapse({**GOOD, **changes}, None if plain is None else {"error": plain})
     assert found == reasons
+
+
+def test_a_run_is_compared_with_the_plain_one_of_the_same_work():
+    work = {"digits": "d", "task": "rts", "lr": 0.1, "seed": 0} | dict.fromkeys(config.WORK, 1)
+    plain = {**work, "transformer": "none", "error": 10.0}
+    other = {**plain, "epochs": 2, "error": 1.0}
+    ours = {**GOOD, **work, "transformer": "affine"}
+    for found in [plain, other, ours], [ours, other, plain]:  # in any order
+        judged = next(row for row in verdict.judged(found) if row["transformer"] == "affine")
+        assert (judged["relative"], judged["collapsed"]) == (0.5, False)
+    assert verdict.judged([other, ours])[1]["relative"] is None
+    (worse,) = verdict.judged([{**other, "epochs": 1}, ours])[1:]
+    assert worse["why"] == ["worse than plain"]
 
 
 def test_collapse_names_all_reasons():

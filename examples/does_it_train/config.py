@@ -10,6 +10,7 @@ from tasks import TASKS
 
 ALIGN = "align"
 PLAIN = "none"
+WORK = "epochs", "train", "test", "output", "poses", "decay"  # of all jobs of a config, but "align"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Config:
 
     Among them may stand "tasks": those of the config that it is for, where it is not for all of them.
     "classifier" may stand there too: the one behind it; and "told": how much it counts, beside the
-    classes, that the first look of an affine one undoes the pose. `output` is the side of a transformer's output
-    by that of its input. `poses` are random ones in which classifiers see their training images, as
-    `polar.Posed` takes them; with `decay` the rate falls to 0 along a cosine. The last two are of the
-    task "align", which has no epochs.
+    classes, that the first look of an affine one undoes the pose. `output` is the side of a
+    transformer's output by that of its input. `poses` are random ones in which classifiers see their
+    training images, as `polar.Posed` takes them; with `decay` the rate falls to 0 along a cosine. The
+    last two are of the task "align", which has no epochs.
     """
 
     tasks: list[str]
@@ -89,8 +90,7 @@ def jobs(config: Config, digits: str) -> Iterator[dict]:
         if task == ALIGN:
             work = {"steps": config.steps, "pairs": config.pairs}
         else:
-            names = "epochs", "train", "test", "output", "poses", "decay"
-            work = {name: getattr(config, name) for name in names}
+            work = {name: getattr(config, name) for name in WORK}
             if PLAIN in config.transformers:
                 transformers = {PLAIN: {"units": plain_units(config, task)}, **transformers}
         for seed in config.seeds:

@@ -13,6 +13,7 @@ import statistics
 import config as configs
 import picture
 import rows
+import verdict
 
 HEAD = {
     "transformer": "transformer",
@@ -122,4 +123,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=pathlib.Path, help="of rows.jsonl and the report")
     folder = parser.parse_args().folder
-    print("wrote", *write(rows.read(folder / "rows.jsonl"), folder))
+    print("wrote", *write(verdict.judged(rows.read(folder / "rows.jsonl")), folder))

@@ -18,6 +18,7 @@ import report
 import rows
 import tensorflow as tf
 import training
+import verdict
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -32,7 +33,7 @@ def run(
     minutes: float = float("inf"),
     console: Console | None = None,
 ) -> list[dict]:
-    """Make the rows that are missing, as far as the time goes; returns all of the config that stand.
+    """Make the rows that are missing, as far as the time goes; returns all of the config, judged.
 
     A run that is not done when the time is over leaves no row.
 
@@ -59,7 +60,7 @@ def run(
             if rows.of(standing, job) is None:
                 keras.backend.clear_session()  # hundreds of models would stay in memory
                 try:
-                    row = training.row_of(job, source, end, standing, jobs)
+                    row = training.row_of(job, source, end)
                 except training.OutOfTime:
                     break
                 standing.append({**row, "versions": made_by})
@@ -67,7 +68,7 @@ def run(
             progress.advance(bar)
     found = [row for job in jobs if (row := rows.of(standing, job)) is not None]
     console.print(f"{len(found)} of {len(jobs)} runs stand in {path}", soft_wrap=True, highlight=False)
-    return found
+    return verdict.judged(found)
 
 
 def main():

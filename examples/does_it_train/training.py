@@ -9,7 +9,6 @@ import config as configs
 import keras
 import networks
 import numpy as np
-import rows
 import tasks
 import tensorflow as tf
 import verdict
@@ -89,23 +88,9 @@ def aligned(job: dict, source: str | None, end: float) -> dict:
     return {"within": shares, "seconds": round(time.perf_counter() - start, 2)}
 
 
-def judged(row: dict, standing: list[dict], jobs: list[dict]) -> dict:
-    """A row with its error by that of the plain classifier, and why it has collapsed, if it has."""
-    same = "task", "lr", "seed"
-    alike = (job for job in jobs if all(job[name] == row[name] for name in same))
-    plain = next((job for job in alike if job["transformer"] == configs.PLAIN), None)
-    plain = plain and rows.of(standing, plain)
-    reasons = verdict.collapse(row, plain)
-    known = plain and plain["error"] and row["error"] is not None
-    relative = row["error"] / plain["error"] if known else None
-    return {**row, "relative": relative, "collapsed": bool(reasons), "why": reasons}
-
-
-def row_of(job: dict, source: str | None, end: float, standing: list[dict], jobs: list[dict]) -> dict:
-    """The row of `job`. Plain classifiers stand already where it is compared with one."""
+def row_of(job: dict, source: str | None, end: float) -> dict:
+    """The row of `job`."""
     if time.monotonic() > end:
         raise OutOfTime
-    if job["task"] == configs.ALIGN:
-        return {**job, **aligned(job, source, end)}
-    row = {**job, **classified(job, source, end)}
-    return row if job["transformer"] == configs.PLAIN else judged(row, standing, jobs)
+    make = aligned if job["task"] == configs.ALIGN else classified
+    return {**job, **make(job, source, end)}

@@ -1,7 +1,9 @@
 """What a trained transformer does to its images, and whether it has collapsed."""
 
+import json
 import math
 
+import config as configs
 import numpy as np
 
 from keras_stn import metrics
@@ -63,3 +65,27 @@ def collapse(row: dict, plain: dict | None) -> list[str]:
     if row["determinant"] < DETERMINANT:
         reasons.append("looks at a point")
     return reasons
+
+
+def judged(found: list[dict]) -> list[dict]:
+    """Rows, those of transformers with `relative`, `collapsed` and `why` among them.
+
+    Each is compared with the plain classifier of the same task, digits, rate, seed, epochs and so on,
+    wherever that stands; `relative` is None where there is none.
+    """
+    plains = {work(row): row for row in found if row["transformer"] == configs.PLAIN}
+    verdicts = []
+    for row in found:
+        if row["transformer"] != configs.PLAIN and row["task"] != configs.ALIGN:
+            plain = plains.get(work(row))
+            reasons = collapse(row, plain)
+            known = plain and plain["error"] and row["error"] is not None
+            relative = row["error"] / plain["error"] if known else None
+            row = {**row, "relative": relative, "collapsed": bool(reasons), "why": reasons}
+        verdicts.append(row)
+    return verdicts
+
+
+def work(row: dict) -> tuple:
+    """What two rows that are compared have in common."""
+    return tuple(json.dumps(row.get(name)) for name in ("digits", "task", "lr", "seed", *configs.WORK))
