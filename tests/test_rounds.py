@@ -25,6 +25,37 @@ def looking(transform="affine", **arguments):
 # --- Recurrences -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("localization", [None, "heatmap"])
+def test_a_network_that_looks_more_often_moves_its_params_by_so_much_less(localization, tmp_path):
+    def scale(layer):
+        layer.build(IMAGES.shape)
+        return layer.localization.network.layers[-1].scale
+
+    once, thrice = (SpatialTransformer(localization, recurrences=n) for n in (1, 3))
+    assert scale(once) == 0.3
+    assert scale(thrice) == pytest.approx(0.1)
+    assert scale(type(thrice).from_config(thrice.get_config())) == pytest.approx(0.1)
+    once.recurrences = 3  # it has weights that may be trained: what they say stays
+    model = keras.Sequential([keras.Input(IMAGES.shape[1:]), once])
+    head = once.localization.head.kernel
+    head.assign(np.random.default_rng(1).normal(0, 0.1, head.shape))
+    model.save(tmp_path / "model.keras")
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for other in keras.saving.load_model(tmp_path / "model.keras"), copy:
+        np.testing.assert_array_equal(other(IMAGES), model(IMAGES))
+
+
+def test_networks_of_yours_do_not_hang_on_the_looks():
+    layer = SpatialTransformer("conv", recurrences=3)
+    layer.build((None, 24, 30, 1))
+    once = SpatialTransformer("conv")
+    once.build((None, 24, 30, 1))
+    once.localization.set_weights(layer.localization.get_weights())
+    images = RNG.random((2, 24, 30, 1)).astype("float32")
+    np.testing.assert_array_equal(once.localization(images), layer.localization(images))
+
+
 @pytest.mark.parametrize("transform", ["affine", "similarity", "translation", "projective"])
 def test_each_round_looks_at_the_image_as_the_rounds_before_have_warped_it(transform):
     layer = looking(transform, recurrences=3, output_size=(5, 7), fill_mode="mirror")

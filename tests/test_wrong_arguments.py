@@ -200,7 +200,13 @@ CALLS = {
     ),
     "Localization": Called(
         keras_stn.Localization,
-        {"network": "dense", "transform": "affine", "glimpses": 2, "data_format": "channels_last"},
+        {
+            "network": "dense",
+            "transform": "affine",
+            "glimpses": 2,
+            "recurrences": 1,
+            "data_format": "channels_last",
+        },
         layer_on_images,
     ),
     "warp": Called(ops.warp, {"images": IMAGES, "params": PARAMS, **WARPING, "inverse": False}),

@@ -12,6 +12,7 @@ from keras_stn.localization.resize import Resize, pool_before
 
 layers = keras.layers
 Tensor = Any
+SCALE = 0.3  # of a transformer that looks once; the measurements stand at `heatmap`
 
 
 def heatmap(
@@ -20,7 +21,7 @@ def heatmap(
     maps: int = 32,
     side: int = 40,
     *,
-    scale: float = 0.3,
+    scale: float = SCALE,
     dtype: Any = None,
 ) -> keras.Model:
     """The default: finds things, and tells where they are.

@@ -9,6 +9,7 @@ import keras
 from keras_stn import _checks, _layout, _saving, grids, transforms
 from keras_stn.localization.features import features_shape, takes_rank
 from keras_stn.localization.head import Head, head_of_old_models
+from keras_stn.localization.heatmap import SCALE
 from keras_stn.localization.networks import BUILDERS, DEFAULTS, SIZED
 
 Tensor = Any
@@ -40,6 +41,10 @@ class Localization(keras.layers.Layer):
             `keras_stn.transforms.Transform`.
         glimpses: How many maps each image has; one, without an axis of glimpses, by default. They start
             as tiles of the picture, where the family can scale (`transform.tiles`).
+        recurrences: How often a `keras_stn.SpatialTransformer` is to look through it, which composes
+            the maps: a step of training moves their product so much further. The `scale` of a network
+            `"heatmap"`, the default of pictures, is divided by it. At a rate of 1e-2 three looks at
+            turned digits otherwise leave the picture: 0.99 of the samples lie outside, instead of 0.04.
         data_format: `"channels_last"` or `"channels_first"`; Keras' setting by default. The network
             sees channels_last images in either case.
         **kwargs: Arguments of `keras.layers.Layer`.
@@ -82,11 +87,13 @@ class Localization(keras.layers.Layer):
         transform: str | transforms.Transform = "affine",
         *,
         glimpses: int | None = None,
+        recurrences: int = 1,
         data_format: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.transform = transforms.get(transform)
+        self.recurrences = _checks.count("recurrences", recurrences)
         self.glimpses = None if glimpses is None else _checks.count("glimpses", glimpses)
         self.data_format = _layout.data_format(data_format)
         check_network("network", network)
@@ -127,6 +134,7 @@ class Localization(keras.layers.Layer):
 
     def _new_network(self, shape):
         known: dict[str, Any] = {name: {"image_size": shape[1:-1]} for name in SIZED}
+        known["heatmap"]["scale"] = SCALE / self.recurrences
         known["field_conv"] = {"ndim": len(shape) - 2}
         builder: Any = self._builder
         return BUILDERS[builder](**known.get(builder, {}), dtype=self.dtype_policy)
@@ -204,6 +212,7 @@ class Localization(keras.layers.Layer):
             "network": self._builder if by_name else _saving.serialized(self.network),
             "transform": keras.saving.serialize_keras_object(self.transform),
             "glimpses": self.glimpses,
+            "recurrences": self.recurrences,
             "data_format": self.data_format,
             "head": head,
         }
