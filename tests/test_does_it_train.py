@@ -121,6 +121,13 @@ def test_a_run_writes_table_and_picture(finished):
     assert (out / "results.png").stat().st_size > 5000
 
 
+@pytest.mark.parametrize("folder", sorted(FOLDER.glob("results/*")), ids=lambda path: path.name)
+def test_tables_that_are_shipped_are_of_the_rows_beside_them(folder):
+    found = verdict.judged(rows.read(folder / "rows.jsonl"))
+    made = report.markdown(found, report.summaries(found), report.aligned(found))
+    assert (folder / "results.md").read_text() == made
+
+
 @pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_to_the_same_rows(finished, data, tmp_path):
     whole = (finished[0] / "rows.jsonl").read_text().splitlines(keepends=True)
