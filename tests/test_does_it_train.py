@@ -409,7 +409,8 @@ def test_the_textbook_layer_is_the_layer_at_any_output_size():
     images = np.random.default_rng(0).random((3, 21, 14, 2), "float32")
     arguments = {"localization": "conv"}
     ours, copied = (
-        networks.transformer({**arguments, "layer": layer}, (9, 17)) for layer in networks.LAYERS
+        networks.transformer({**arguments, "layer": layer}, (9, 17))
+        for layer in ("SpatialTransformer", "textbook")
     )
     outputs = []
     for layer in ours, copied:
@@ -418,6 +419,21 @@ def test_the_textbook_layer_is_the_layer_at_any_output_size():
         outputs.append(np.asarray(layer(images)))
     assert outputs[0].shape == (3, 9, 17, 2)
     np.testing.assert_allclose(*outputs, rtol=0, atol=5e-6)
+
+
+def test_a_read_about_what_is_found_starts_at_the_mean_of_the_centroids():
+    layer = networks.transformer(
+        {
+            "layer": "centred",
+            "transform": "log_polar",
+            "localization": {"name": "heatmap", "scale": 0.5},
+        },
+        (9, 17),
+    )
+    images = np.random.default_rng(0).random((3, 40, 40, 1), "float32")
+    found = layer.localize(images)
+    centroids = np.asarray(layer.localization.network(images)).reshape(3, -1, 2) / 0.5
+    np.testing.assert_allclose(found, centroids.mean(axis=1), rtol=0, atol=1e-6)  # sums of 64
 
 
 def test_the_tutorial_network_has_the_weights_of_pytorchs():
@@ -496,7 +512,7 @@ def test_pictures_to_align_lie_as_far_apart_as_it_is_said():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layer", networks.LAYERS)
+@pytest.mark.parametrize("layer", ["SpatialTransformer", "textbook"])
 def test_alignment_finds_a_near_picture_and_not_one_out_of_sight(layer):
     arguments = {"layer": layer, "transform": "affine"}
     shares = align.converged(arguments, strokes(10), rate=0.01, seed=0, steps=40, count=2)

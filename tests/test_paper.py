@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import io
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from rich.console import Console
 
 from keras_stn import transforms
 from keras_stn.demo import Digits
@@ -21,8 +23,9 @@ from keras_stn.demo import Digits
 FOLDER = pathlib.Path(__file__).parents[1] / "examples" / "paper"
 
 sys.path.append(str(FOLDER))  # a script finds the files beside it
-batches, budget, digits, distortions, rerun = (
-    importlib.import_module(name) for name in ("batches", "budget", "digits", "distortions", "rerun")
+batches, budget, digits, distortions, fitting, rerun = (
+    importlib.import_module(name)
+    for name in ("batches", "budget", "digits", "distortions", "fitting", "rerun")
 )
 
 
@@ -45,7 +48,7 @@ each_task = pytest.mark.parametrize("task", distortions.DISTORTIONS)
 
 
 @each_task
-def test_a_batch_hangs_on_its_number_alone(task):
+def test_a_batch_depends_on_its_number_alone(task):
     given = *bars(50), distortions.DISTORTIONS[task], 16, 3
     stream, later = iter(batches.training(*given)), iter(batches.training(*given, start=2))
     seen = [next(stream) for _ in range(4)]
@@ -142,6 +145,10 @@ def test_sums_are_of_the_digits_in_both_channels():
     assert labels.numpy().max() <= 18
     assert (images[..., 0] != images[..., 1]).numpy().any()
     assert cell.model(images).shape == (8, 19)
+    given = data.x_train, data.y_train, distortions.DISTORTIONS["RTS"], 8
+    ones, others = (next(iter(batches.training(*given, seed))).labels for seed in (0, 1))
+    np.testing.assert_array_equal(labels, ones + others)
+    assert (labels != 2 * ones).numpy().any()
 
 
 # --- Networks and budgets --------------------------------------------------------------------------
@@ -194,9 +201,14 @@ def test_a_training_that_is_stopped_after_each_step_ends_as_one_that_is_not(tmp_
         np.testing.assert_array_equal(one, other)
     assert resumed.steps == spent.steps == 6
     assert [point["steps"] for point in resumed.curve] == [point["steps"] for point in spent.curve]
-    assert len(spent.curve) == budget.CURVE
+    assert len(spent.curve) == 6  # one look a step at most
     assert len(list((tmp_path / "parts").iterdir())) == 2  # one model, and how far it is
-    assert float(whole.optimizer.learning_rate.numpy()) < 0.1
+    # The rate of the last step, after five of six.
+    rate = 0.1 * (1 + math.cos(math.pi * 5 / 6)) / 2
+    assert float(whole.optimizer.learning_rate.numpy()) == pytest.approx(rate, rel=1e-6)
+    losses = [[point["loss"] for point in one.curve] for one in (spent, resumed)]
+    np.testing.assert_allclose(*losses, rtol=1e-4)  # Keras' means are of float32
+    assert resumed.over
 
 
 # --- The command -----------------------------------------------------------------------------------
@@ -205,12 +217,14 @@ def test_a_training_that_is_stopped_after_each_step_ends_as_one_that_is_not(tmp_
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("configs/*.json")), ids=lambda path: path.name)
 def test_configs_name_what_there_is(path):
     config = json.loads(path.read_text())
-    assert config["experiment"] in rerun.EXPERIMENTS
+    assert config["experiment"] in fitting.EXPERIMENTS
     jobs = list(rerun.jobs(config, "hours", "digits"))
     assert len({json.dumps(job) for job in jobs}) == len(jobs)
     for job in jobs:
-        assert job["network"].removeprefix("2x") in {*digits.NETWORKS, "ours"}
         assert job["task"] in {*distortions.DISTORTIONS, "sum"}
+    networks = {job["network"]: job for job in jobs}
+    for job in networks.values():
+        fitting.EXPERIMENTS[config["experiment"]](job, some_digits())
 
 
 @pytest.mark.slow
@@ -231,6 +245,24 @@ def test_a_smoke_run_writes_tables_and_pictures_and_makes_no_row_twice(tmp_path)
     assert written[0] == written[1]
     assert [json.loads(line)["steps"] for line in written[0].splitlines()] == [4, 4]
     assert (out / "results.md").read_text().count("| R |") == 2
+    assert "0 of 2" not in made.stdout
     (folder,) = out.glob("R_ST*")
     assert {"learning.gif", "means.png", "frames"} <= {path.name for path in folder.iterdir()}
     assert (out / "curves.png").stat().st_size > 5000
+
+
+def test_a_run_out_of_time_makes_no_row_and_goes_on_later(tmp_path):
+    images, labels = bars(60)
+    data = tmp_path / "digits.npz"
+    np.savez(data, x_train=images, y_train=labels, x_test=images[:30], y_test=labels[:30])
+    cells = [{"tasks": ["R"], "networks": ["FCN"], "seeds": [0]}]
+    config = {"experiment": "digits", "at_most": 9000, "rate": 1e-3, "decay": 0.0, "cells": cells}
+    quiet = Console(file=io.StringIO())
+    assert rerun.rerun(config, "smoke", tmp_path, str(data), 1e-9, quiet) == []
+    assert not (tmp_path / "rows.jsonl").exists()
+    (row,) = rerun.rerun(config, "smoke", tmp_path, str(data), console=quiet)
+    assert row["images"] == 4 * 16
+    (job,) = rerun.jobs(config, "smoke", "digits.npz")
+    assert budget.newest(tmp_path / fitting.name(job)) is not None
+    others = [{**job, "seed": 1}, {**job, "rate": 0.1}, {**job, "budget": {"steps": 5}}]
+    assert len({fitting.name(one) for one in [job, *others]}) == 4  # no two share a model

@@ -47,6 +47,8 @@ class Config:
                     f"The plain classifier must be {PLAIN!r}: null, and all others have arguments. "
                     f"Received: {name!r}: {arguments!r}."
                 )
+            if "told" in (arguments or {}) and "transform" in arguments:
+                raise ValueError(f"A transformer that is told must be affine. Received: {name!r}.")
             if not set((arguments or {}).get("tasks", ())) <= set(self.tasks):
                 raise ValueError(
                     f"tasks of a transformer must be among {self.tasks}. "

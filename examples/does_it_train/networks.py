@@ -1,6 +1,7 @@
 """The networks: classifiers, and the transformers that stand before them."""
 
 import keras
+import numpy as np
 import polar
 
 from keras_stn import SpatialTransformer
@@ -16,6 +17,20 @@ class Textbook(SpatialTransformer):
 
     def call(self, images, training=None):
         return textbook(images, self.localize(images, training), self.warp.output_size)
+
+
+class Centred(SpatialTransformer):
+    """A read about what is found: its params, a place, start as the mean of the centroids of `heatmap`.
+
+    A head that starts at zero lets no gradient through to the heat maps before it has learned something
+    itself. As the origin of a polar read: Esteves et al., "Polar Transformer Networks" (2017).
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        kernel = self.localization.head.kernel  # (2 * maps, 2): x and y of each map in turn
+        centroids = self.localization.network.layers[-1]
+        kernel.assign(np.tile(np.eye(2) / (centroids.maps * centroids.scale), (centroids.maps, 1)))
 
 
 def pytorch_tutorial() -> keras.Sequential:
@@ -36,7 +51,7 @@ def pytorch_tutorial() -> keras.Sequential:
 
 
 # What a config names beside what the package knows itself.
-LAYERS = {"SpatialTransformer": SpatialTransformer, "textbook": Textbook}
+LAYERS = {"SpatialTransformer": SpatialTransformer, "textbook": Textbook, "centred": Centred}
 NETWORKS = {"pytorch_tutorial": pytorch_tutorial}
 
 

@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 def batch(digits, labels, distortion: Distortion, size: int, seed: int, number: Tensor) -> Batch:
-    """Training batch `number`: all digits are in it before one of them is there again."""
+    """Training batch `number`: every digit is used once before any of them is used again."""
     count = len(digits)
     places = tf.cast(number, tf.int64) * size + tf.range(size, dtype=tf.int64)
     epochs = places // count

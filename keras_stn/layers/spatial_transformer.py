@@ -60,8 +60,8 @@ class SpatialTransformer(keras.layers.Layer):
             localization network. The params are composed, and the image itself is sampled each time, so
             nothing blurs. Each look undoes a part of what is left. The family must define `compose`.
             There are no weights more, and so it can be raised on a trained layer; compile the model
-            again then. The default localization of pictures moves its params by so much less: see
-            `keras_stn.Localization`.
+            again then. The default localization of pictures, as it is made, moves its params by so much
+            less: see `keras_stn.Localization`.
         jitter: In training, the standard deviation of random maps of the output, in units of its half
             width and half height: the layers behind see their crops moved, turned and scaled a little,
             as dropout hides features. By default 0.07 where no localization is given and the family
