@@ -183,6 +183,8 @@ def test_configs_say_what_is_wrong():
     given = json.loads(SMOKE.read_text())
     with pytest.raises(ValueError, match=r"tasks must be among .* Received: \['rtz'\]"):
         config.Config(**{**given, "tasks": ["rts", "rtz"]})
+    with pytest.raises(ValueError, match=r"classifier must be one of .*'normalized'.* Received: 'deep'"):
+        config.Config(**{**given, "classifier": "deep"})
     with pytest.raises(ValueError, match="Received: 'plain': None"):
         config.Config(**{**given, "transformers": {"plain": None}})
     with pytest.raises(ValueError, match=r"tasks of a transformer .* Received: 'default': .*rts"):
@@ -456,12 +458,29 @@ def test_the_plain_classifier_has_as_many_weights_as_the_largest_with_a_transfor
     plain, *others = config.jobs(asked, "digits.npz")
     assert [job["transformer"] for job in (plain, *others)] == ["none", "a", "b"]
     weights = max(
-        networks.behind(arguments, 28, (28, 28))[0].count_params() for arguments in (small, large)
+        networks.behind(arguments, "small", 28, (28, 28))[0].count_params()
+        for arguments in (small, large)
     )
     units = plain["arguments"]["units"]
-    one_more = networks.plain(28, units + 1).count_params()
-    plainly = networks.plain(28, units).count_params()
+    one_more = networks.plain("small", 28, units + 1).count_params()
+    plainly = networks.plain("small", 28, units).count_params()
     assert abs(plainly - weights) <= (one_more - plainly) / 2
+
+
+def test_all_networks_of_a_config_have_its_classifier():
+    """As their jobs say; those that name another keep theirs."""
+    transformers = {"none": None, "a": {}, "b": {"classifier": "polar"}}
+    asked = config.Config(["upright"], transformers, [0.1], [0], classifier="normalized")
+    plain, one, other = config.jobs(asked, "digits.npz")
+    assert plain["classifier"] == one["classifier"] == other["classifier"] == "normalized"
+    built = [networks.plain("normalized", 28, plain["arguments"]["units"])]
+    built += [networks.behind(job["arguments"], "normalized", 28, (28, 28))[0] for job in (one, other)]
+    assert [normalizations(model) for model in built] == [3, 3, 5]
+    assert normalizations(networks.plain("small", 28, 9)) == 0
+
+
+def normalizations(model) -> int:
+    return sum(isinstance(layer, keras.layers.BatchNormalization) for layer in model.layers)
 
 
 # --- Polar reads ---------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from tasks import TASKS
 
 ALIGN = "align"
 PLAIN = "none"
-WORK = "epochs", "train", "test", "output", "poses", "decay"  # of all jobs of a config, but "align"
+# Of all jobs of a config, but "align".
+WORK = "classifier", "epochs", "train", "test", "output", "poses", "decay"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +19,12 @@ class Config:
     """Tasks x transformers x learning rates x seeds. A transformer is arguments of the layer, by name.
 
     Among them may stand "tasks": those of the config that it is for, where it is not for all of them.
-    "classifier" may stand there too: the one behind it; and "told": how much it counts, beside the
-    classes, that the first look of an affine one undoes the pose. `output` is the side of a
-    transformer's output by that of its input. `poses` are random ones in which classifiers see their
-    training images, as `polar.Posed` takes them; with `decay` the rate falls to 0 along a cosine. The
-    last two are of the task "align", which has no epochs.
+    "classifier" may stand there too: the one behind it, instead of the `classifier` of all; and "told":
+    how much it counts, beside the classes, that the first look of an affine one undoes the pose.
+    `classifier` is one of `networks.CLASSIFIERS`. `output` is the side of a transformer's output by
+    that of its input. `poses` are random ones in which classifiers see their training images, as
+    `polar.Posed` takes them; with `decay` the rate falls to 0 along a cosine. The last two are of the
+    task "align", which has no epochs.
     """
 
     tasks: list[str]
@@ -32,6 +34,7 @@ class Config:
     train: int = 10_000
     test: int = 10_000
     epochs: int = 12
+    classifier: str = "small"
     output: float = 1.0
     poses: dict | None = None
     decay: bool = False
@@ -41,6 +44,10 @@ class Config:
     def __post_init__(self):
         if unknown := set(self.tasks) - {*TASKS, ALIGN}:
             raise ValueError(f"tasks must be among {[*TASKS, ALIGN]}. Received: {sorted(unknown)}.")
+        if self.classifier not in networks.CLASSIFIERS:
+            raise ValueError(
+                f"classifier must be one of {list(networks.CLASSIFIERS)}. Received: {self.classifier!r}."
+            )
         for name, arguments in self.transformers.items():
             if (arguments is None) != (name == PLAIN):
                 raise ValueError(
@@ -118,7 +125,8 @@ def plain_units(config: Config, task: str) -> int:
     """The plain classifier has about as many weights as the largest network with a transformer."""
     size, output = TASKS[task].size, output_size(task, config.output)
     models = [
-        networks.behind(arguments, size, output) for arguments in config.transformers_of(task).values()
+        networks.behind(arguments, config.classifier, size, output)
+        for arguments in config.transformers_of(task).values()
     ]
     weights = max((model.count_params() for model, _ in models), default=0)
-    return networks.units_for(size, weights) if weights else networks.UNITS
+    return networks.units_for(config.classifier, size, weights) if weights else networks.UNITS

@@ -73,31 +73,40 @@ def transformer(arguments: dict, output_size: tuple[int, int]) -> SpatialTransfo
     return LAYERS[arguments.pop("layer", "SpatialTransformer")](**arguments)
 
 
-def small(units: int) -> list[keras.layers.Layer]:
-    """Images to logits (n, 10)."""
+def small(units: int, active=lambda: [layers.ReLU()]) -> list[keras.layers.Layer]:
+    """Images to logits (n, 10). `active` makes what follows a layer with weights."""
     return [
-        layers.Conv2D(16, 5, activation="relu", data_format="channels_last"),
+        layers.Conv2D(16, 5, data_format="channels_last"),
+        *active(),
         layers.MaxPooling2D(data_format="channels_last"),
-        layers.Conv2D(32, 3, activation="relu", data_format="channels_last"),
+        layers.Conv2D(32, 3, data_format="channels_last"),
+        *active(),
         layers.MaxPooling2D(data_format="channels_last"),
         layers.Flatten(data_format="channels_last"),
-        layers.Dense(units, activation="relu"),
+        layers.Dense(units),
+        *active(),
         layers.Dense(10),
     ]
 
 
-CLASSIFIERS = {"small": small, "polar": polar.classifier}
+def normalized(units: int) -> list[keras.layers.Layer]:
+    """The small one with batch normalization: it lives at rates at which the units of that one die."""
+    return small(units, lambda: [layers.BatchNormalization(), layers.ReLU()])
 
 
-def behind(arguments: dict, size: int, output_size: tuple[int, int], poses: dict | None = None):
-    """A transformer of a config and the classifier behind it."""
+CLASSIFIERS = {"small": small, "normalized": normalized, "polar": polar.classifier}
+
+
+def behind(
+    arguments: dict, kind: str, size: int, output_size: tuple[int, int], poses: dict | None = None
+):
+    """A transformer of a config and the classifier behind it, of its own or of the `kind` of all."""
     front = transformer(arguments, output_size)
-    kind = arguments.get("classifier", "small")
-    return model(size, [front, *CLASSIFIERS[kind](UNITS)], poses), front
+    return model(size, [front, *CLASSIFIERS[arguments.get("classifier", kind)](UNITS)], poses), front
 
 
-def plain(size: int, units: int, poses: dict | None = None) -> keras.Model:
-    return model(size, small(units), poses)
+def plain(kind: str, size: int, units: int, poses: dict | None = None) -> keras.Model:
+    return model(size, CLASSIFIERS[kind](units), poses)
 
 
 def model(size: int, stack: list[keras.layers.Layer], poses: dict | None = None) -> keras.Model:
@@ -106,7 +115,7 @@ def model(size: int, stack: list[keras.layers.Layer], poses: dict | None = None)
     return keras.Sequential([keras.Input((size, size, 1)), *posed, *stack])
 
 
-def units_for(size: int, weights: int) -> int:
+def units_for(kind: str, size: int, weights: int) -> int:
     """The width of the plain classifier's dense layer that brings it closest to `weights`."""
-    one, two = (plain(size, units).count_params() for units in (1, 2))
+    one, two = (plain(kind, size, units).count_params() for units in (1, 2))
     return max(1, 1 + round((weights - one) / (two - one)))

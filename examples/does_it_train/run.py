@@ -8,21 +8,16 @@ made again.
 
 import argparse
 import pathlib
-import platform
 import time
 
 import config as configs
-import keras
-import numpy as np
+import missing
 import report
-import rows
 import tensorflow as tf
 import training
 import verdict
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import keras_stn
 from keras_stn.demo import load_digits
 
 
@@ -44,31 +39,20 @@ def run(
         minutes: Above 0.
         console: Where the progress is shown; the terminal by default.
     """
-    console, end = console or Console(), time.monotonic() + 60 * minutes
-    out.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * minutes
     digits = pathlib.Path(load_digits(source, train=1, test=1).source).name  # no folder of a machine
-    path, jobs = out / "rows.jsonl", list(configs.jobs(config, digits))
-    standing = rows.read(path)
-    made_by = {module.__name__: module.__version__ for module in (keras_stn, tf, keras, np)}
-    made_by["python"] = platform.python_version()
-    columns = TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(jobs))
-        for job in jobs:
-            title = f"{job['task']}, {job['transformer']}, {job['lr']:g}, seed {job['seed']}"
-            progress.update(bar, description=title)
-            if rows.of(standing, job) is None:
-                keras.backend.clear_session()  # hundreds of models would stay in memory
-                try:
-                    row = training.row_of(job, source, end)
-                except training.OutOfTime:
-                    break
-                standing.append({**row, "versions": made_by})
-                rows.append(path, standing[-1])
-            progress.advance(bar)
-    found = [row for job in jobs if (row := rows.of(standing, job)) is not None]
-    console.print(f"{len(found)} of {len(jobs)} runs stand in {path}", soft_wrap=True, highlight=False)
-    return verdict.judged(found)
+
+    def row_of(job):
+        try:
+            return training.row_of(job, source, end)
+        except training.OutOfTime:
+            return None
+
+    def title(job):
+        return f"{job['task']}, {job['transformer']}, {job['lr']:g}, seed {job['seed']}"
+
+    jobs = list(configs.jobs(config, digits))
+    return verdict.judged(missing.make(jobs, out / "rows.jsonl", row_of, title, console))
 
 
 def main():

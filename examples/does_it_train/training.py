@@ -45,10 +45,12 @@ def classified(job: dict, source: str | None, end: float) -> dict:
     keras.utils.set_random_seed(job["seed"])
     size, plain = tasks.TASKS[job["task"]].size, job["transformer"] == configs.PLAIN
     if plain:
-        model = networks.plain(size, job["arguments"]["units"], job["poses"])
+        model = networks.plain(job["classifier"], size, job["arguments"]["units"], job["poses"])
     else:
         output_size = configs.output_size(job["task"], job["output"])
-        model, layer = networks.behind(job["arguments"], size, output_size, job["poses"])
+        model, layer = networks.behind(
+            job["arguments"], job["classifier"], size, output_size, job["poses"]
+        )
     rate = job["lr"]
     if job["decay"]:
         steps = job["epochs"] * math.ceil(len(train.images) / BATCH)
@@ -89,8 +91,8 @@ def aligned(job: dict, source: str | None, end: float) -> dict:
 
 
 def row_of(job: dict, source: str | None, end: float) -> dict:
-    """The row of `job`."""
+    """What the row of `job` says of it."""
     if time.monotonic() > end:
         raise OutOfTime
     make = aligned if job["task"] == configs.ALIGN else classified
-    return {**job, **make(job, source, end)}
+    return make(job, source, end)

@@ -9,25 +9,19 @@ and a training that was going on goes on.
 import argparse
 import json
 import pathlib
-import platform
 import sys
 import time
 from collections.abc import Iterator
 
 import budget as budgets
 import fitting
-import keras
-import numpy as np
 import tables
-import tensorflow as tf
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-import keras_stn
 from keras_stn.demo import load_digits
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "does_it_train"))
-import rows
+import missing
 
 # What each row may spend. The paper took 150,000 steps of 256 images, and 400,000 weights.
 TIERS = {
@@ -65,33 +59,22 @@ def rerun(
     `out` gets rows.jsonl and a folder for each row; a training that is not done goes on at the next
     call. Digits come from `source`, as `keras_stn.demo.load_digits` takes it.
     """
-    console = console or Console()
     end = time.monotonic() + 60 * minutes
     data = load_digits(source)
-    path, todo = out / "rows.jsonl", list(jobs(config, tier, pathlib.Path(data.source).name))
-    out.mkdir(parents=True, exist_ok=True)
-    standing = rows.read(path)
-    made_by = {module.__name__: module.__version__ for module in (keras_stn, tf, keras, np)}
-    made_by["python"] = platform.python_version()
-    columns = TextColumn("{task.description:30}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("", total=len(todo))
-        for job in todo:
-            progress.update(bar, description=f"{job['task']}, {job['network']}, seed {job['seed']}")
-            if rows.of(standing, job) is None:
-                if time.monotonic() > end:
-                    break
-                keras.backend.clear_session()
-                try:
-                    row = fitting.trained(job, data, out / fitting.name(job), end)
-                except budgets.OutOfTime:
-                    break
-                standing.append({**job, **row, "versions": made_by})
-                rows.append(path, standing[-1])
-            progress.advance(bar)
-    found = [row for job in todo if (row := rows.of(standing, job)) is not None]
-    console.print(f"{len(found)} of {len(todo)} rows stand in {path}", soft_wrap=True, highlight=False)
-    return found
+
+    def row_of(job):
+        if time.monotonic() > end:
+            return None
+        try:
+            return fitting.trained(job, data, out / fitting.name(job), end)
+        except budgets.OutOfTime:
+            return None
+
+    def title(job):
+        return f"{job['task']}, {job['network']}, seed {job['seed']}"
+
+    todo = list(jobs(config, tier, pathlib.Path(data.source).name))
+    return missing.make(todo, out / "rows.jsonl", row_of, title, console)
 
 
 def main():
