@@ -10,7 +10,7 @@ from tasks import TASKS
 
 ALIGN = "align"
 PLAIN = "none"
-# Of all jobs of a config, but "align".
+# What the jobs of a config have in common, but those of the task "align".
 WORK = "classifier", "epochs", "train", "test", "output", "poses", "decay"
 
 

@@ -74,7 +74,7 @@ def transformer(arguments: dict, output_size: tuple[int, int]) -> SpatialTransfo
 
 
 def small(units: int, active=lambda: [layers.ReLU()]) -> list[keras.layers.Layer]:
-    """Images to logits (n, 10). `active` makes what follows a layer with weights."""
+    """Images to logits (n, 10). `active` makes the activation of each hidden layer."""
     return [
         layers.Conv2D(16, 5, data_format="channels_last"),
         *active(),
@@ -104,7 +104,10 @@ CLASSIFIERS = {"small": small, "normalized": normalized, "polar": polar.classifi
 def behind(
     arguments: dict, kind: str, size: int, output_size: tuple[int, int], poses: dict | None = None
 ):
-    """A transformer of a config and the classifier behind it, of its own or of the `kind` of all."""
+    """A model of a transformer and a classifier, and the transformer alone.
+
+    The classifier is that of `arguments`, as a config has them, or else one of `kind`.
+    """
     front = transformer(arguments, output_size)
     return model(size, [front, *CLASSIFIERS[arguments.get("classifier", kind)](UNITS)], poses), front
 
