@@ -203,7 +203,8 @@ def test_jitter_is_the_default_where_the_family_composes(name):
             with pytest.raises(NotImplementedError, match="compose|composition|from_theta"):
                 SpatialTransformer(transform=family, **arguments)
     else:
-        assert SpatialTransformer(transform=family).jitter == 0.07
+        for network in (None, "heatmap", keras.layers.Flatten()):
+            assert SpatialTransformer(network, family).jitter == 0.07
         assert SpatialTransformer(transform=transforms.Bounded(family, ranges=(-9, 9))).jitter == 0.07
 
 

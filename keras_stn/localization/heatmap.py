@@ -22,6 +22,7 @@ def heatmap(
     side: int = 40,
     *,
     scale: float = SCALE,
+    batch_norm: bool = True,
     dtype: Any = None,
 ) -> keras.Model:
     """The default: finds things, and tells where they are.
@@ -42,6 +43,9 @@ def heatmap(
             learning rate, whatever the gradient is, and all centroids of a batch may pull the same way.
             At a rate of 1e-2, 0.62 of the samples of cluttered digits end outside of the picture with a
             scale of 1, and 0.05 with 0.3. At 1e-3 a scale of 0.1 errs 10.7 %, and 0.3 errs 9.2 %.
+        batch_norm: Whether batch normalization stands between each convolution and its ReLU, in place
+            of a bias. At a rate of 1e-2 two thirds of the channels otherwise die: cluttered digits err
+            18.5 % instead of 6.6 %. Exported files fold it into the convolutions.
         dtype: Dtype policy of the layers; Keras' global one by default.
 
     Returns:
@@ -62,19 +66,27 @@ def heatmap(
     filters, maps = _checks.counts("filters", filters, least=1), _checks.count("maps", maps)
     side, dtype = _checks.count("side", side), _checks.dtype_policy("dtype", dtype)
     stack = _resized(image_size, side, dtype)
-    stack += [
-        layers.Conv2D(
-            width,
-            3 if number else 5,
-            strides=2 if number < 2 else 1,
-            padding="same",
-            activation="relu",
-            kernel_initializer="he_normal",
-            data_format="channels_last",
-            dtype=dtype,
-        )
-        for number, width in enumerate(filters)
-    ]
+    batch_norm = _checks.boolean("batch_norm", batch_norm)
+    for number, width in enumerate(filters):
+        stack += [
+            layers.Conv2D(
+                width,
+                3 if number else 5,
+                strides=2 if number < 2 else 1,
+                padding="same",
+                activation=None if batch_norm else "relu",
+                use_bias=not batch_norm,
+                kernel_initializer="he_normal",
+                data_format="channels_last",
+                dtype=dtype,
+            )
+        ]
+        if batch_norm:
+            # Keras' momentum of 0.99 lags: after six epochs of 60 steps its averages are of no use.
+            stack += [
+                layers.BatchNormalization(axis=-1, momentum=0.9, dtype=dtype),
+                layers.ReLU(dtype=dtype),
+            ]
     stack += [Centroids(maps, scale, dtype=dtype)]
     return keras.Sequential(stack, name="heatmap")
 

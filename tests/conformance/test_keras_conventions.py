@@ -133,7 +133,7 @@ def test_two_transformers_stand_in_one_model_without_names():
 
 
 NETWORK_WEIGHTS = {
-    "heatmap": 8,
+    "heatmap": 3 * 5 + 2,
     "resized_conv": 8,
     "conv": 6,
     "dense": 6,
