@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_stn import _saving
 from keras_stn.export import _trace
 
 # As the converter spells them.
@@ -66,8 +67,8 @@ def _layers(layer: Any) -> Iterator[Any]:
         if id(layer) not in seen:
             seen.add(id(layer))
             yield layer
-            held = [*getattr(layer, "layers", []), *keras.tree.flatten(list(vars(layer).values()))]
-            open_ += [other for other in held if isinstance(other, keras.layers.Layer)]
+            # Not keras.tree: it sorts keys, and a fitted model has a dictionary whose keys are layers.
+            open_ += _saving.layers_in(vars(layer))
 
 
 def _of_batch(error: str, signature: _trace.Signature) -> ValueError | None:

@@ -3,10 +3,13 @@
 import collections
 import inspect
 
+import keras
+import numpy as np
 import pytest
-from common import raises, warp
+from common import EXPORTERS, raises, warp
 from graph_file import GraphFile, export_graph
 
+import keras_stn
 from keras_stn import export
 from keras_stn.export import _flatbuffer, _pipeline
 from keras_stn.export.inspect import inspect_tflite
@@ -90,3 +93,39 @@ def test_a_tflite_file_is_parsed_once(tmp_path, monkeypatch):
     assert report.min_runtime == export.min_runtime(path)
     names = [operator.name for operator in parse(path.read_bytes()).operators]
     assert report.ops == collections.Counter(names)
+
+
+@pytest.mark.parametrize("to", EXPORTERS)
+def test_a_model_is_written_in_every_format_after_it_was_fitted(tmp_path, to):
+    """`fit` leaves a dictionary of the layers in the model, whose keys nobody can sort."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((20, 23, 1)), keras_stn.SpatialTransformer()])
+    model.compile("adam", "mse", jit_compile=False)
+    images = np.random.default_rng(0).random((4, 20, 23, 1), "float32")
+    model.fit(images, images, epochs=2, verbose=0)
+    report = EXPORTERS[to](model, tmp_path / "model")
+    assert report.max_error <= 1e-5  # convolutions that are added up in another order
+
+
+@pytest.mark.parametrize("to", ["tflite", "onnx"])
+def test_batch_normalization_of_the_default_network_costs_a_file_nothing(exported, to):
+    """Folded into the convolutions. ONNX transposes an image of one channel where it reshaped it."""
+    (_, plain), (_, normalized) = (
+        exported(to, localized, {"batch_norm": given}, batch_size=1) for given in (False, True)
+    )
+    assert sum(normalized.ops.values()) == sum(plain.ops.values())
+    assert set(normalized.ops) <= {*plain.ops, "Transpose"}
+    assert abs(normalized.size - plain.size) <= 0.02 * plain.size
+    assert normalized.max_error <= 1e-5
+
+
+def localized(batch_norm):
+    """A transformer with a normalized network whose statistics are not those it starts with."""
+    network = keras_stn.localization.heatmap((20, 23), batch_norm=batch_norm)
+    model = keras.Sequential([keras.Input((20, 23, 1)), keras_stn.SpatialTransformer(network)])
+    for weight in model.weights:
+        if weight.name in ("gamma", "beta", "moving_mean", "moving_variance"):
+            weight.assign(np.random.default_rng(0).uniform(0.5, 1.5, weight.shape))
+    kernel = model.layers[0].localization.head.kernel
+    kernel.assign(np.random.default_rng(0).normal(0, 0.1, kernel.shape))
+    return model
