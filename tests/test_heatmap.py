@@ -99,6 +99,31 @@ def test_heatmap_is_the_default_and_a_name():
     assert (loaded.maps, loaded.scale) == (5, 0.25)
 
 
+def test_batch_normalization_stands_between_each_convolution_and_its_relu():
+    """In training each channel has mean 0 and deviation 1 over the batch, whatever the images are."""
+    images = 50 + 9 * RNG.normal(size=(6, 40, 40, 3)).astype("float32")
+    network = localization.heatmap((40, 40))
+    network.build(images.shape)
+    *features, _ = network.layers
+    kinds = [type(layer).__name__ for layer in features]
+    assert kinds == ["Conv2D", "BatchNormalization", "ReLU"] * 3
+    seen = images
+    for layer in features:
+        seen = layer(seen, training=True) if layer.name.startswith("batch") else layer(seen)
+        if layer.name.startswith("batch"):
+            # Keras adds 0.001 to variances, which are 50 and more; float32 sums of 600 numbers or more.
+            np.testing.assert_allclose(np.mean(seen, axis=(0, 1, 2)), 0, rtol=0, atol=1e-3)
+            np.testing.assert_allclose(np.std(seen, axis=(0, 1, 2)), 1, rtol=0, atol=1e-2)
+    without = localization.heatmap((40, 40), batch_norm=False)
+    without.build((None, 40, 40, 3))
+    assert len(without.layers) == 4
+    # A bias each instead of gamma, beta and the two averages.
+    assert len(without.weights) == 4 * 2
+    assert without.count_params() == network.count_params() - 3 * (16 + 32 + 32)
+    with pytest.raises(ValueError, match="batch_norm must be .*Received: batch_norm='yes'"):
+        localization.heatmap(batch_norm="yes")
+
+
 def test_scale_multiplies_the_centroids_and_slows_what_adam_does_to_params():
     features = RNG.normal(size=(2, 5, 7, 3)).astype("float32")
     whole, half = localization.Centroids(4), localization.Centroids(4, scale=0.5)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import keras
 
-from keras_stn import SpatialTransformer, localization
+from keras_stn import SpatialTransformer
 from keras_stn.transforms import Transform
 
 layers = keras.layers
@@ -80,17 +80,11 @@ LOCALIZATIONS = {"FCN": dense_localization, "CNN": convolutional_localization}
 def transformer(body: str, family: str | Transform, shape: Shape, number: int) -> SpatialTransformer:
     """The layer in front of `body`. That of ours is the default, which looks twice where it can."""
     name = f"transformer_{number}"
-    if body in LOCALIZATIONS:  # the paper's output is as large as its input
-        return SpatialTransformer(LOCALIZATIONS[body](), family, name=name)
+    if body in LOCALIZATIONS:  # the paper's output is as large as its input, and does not jitter
+        return SpatialTransformer(LOCALIZATIONS[body](), family, jitter=0.0, name=name)
     composes = family != "thin_plate_spline"
-    return SpatialTransformer(
-        localization.heatmap(shape[:2], scale=1.0),
-        family,
-        output_size=(28, 28),
-        recurrences=2 if composes else 1,
-        jitter=0.07 if composes else 0.0,
-        name=name,
-    )
+    looks = 2 if composes else 1
+    return SpatialTransformer(None, family, output_size=(28, 28), recurrences=looks, name=name)
 
 
 Families = Sequence[str | Transform | None]

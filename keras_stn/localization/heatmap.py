@@ -41,8 +41,8 @@ def heatmap(
         side: Side of the square that the convolutions see.
         scale: What centroids are multiplied by. A step of Adam changes each weight of the head by the
             learning rate, whatever the gradient is, and all centroids of a batch may pull the same way.
-            At a rate of 1e-2, 0.62 of the samples of cluttered digits end outside of the picture with a
-            scale of 1, and 0.05 with 0.3. At 1e-3 a scale of 0.1 errs 10.7 %, and 0.3 errs 9.2 %.
+            At a rate of 1e-2 and with a scale of 1, projective maps of cluttered digits err 9.3 %, with
+            0.3 7.2 %. At 1e-3 a scale of 0.1 errs 9.0 %, 0.3 7.2 %, and 1 5.9 %.
         batch_norm: Whether batch normalization stands between each convolution and its ReLU, in place
             of a bias. At a rate of 1e-2 two thirds of the channels otherwise die: cluttered digits err
             18.5 % instead of 6.6 %. Exported files fold it into the convolutions.
@@ -60,7 +60,8 @@ def heatmap(
     Reference:
         The softmax map and its centroid: section 3.1 of Finn et al., "Deep Spatial Autoencoders for
         Visuomotor Learning" (2015, arXiv:1509.06113); as the localization of a transformer, section 3.2
-        of Esteves et al., "Polar Transformer Networks" (2017, arXiv:1709.01889).
+        of Esteves et al., "Polar Transformer Networks" (2017, arXiv:1709.01889). Batch normalization:
+        Ioffe and Szegedy (2015, arXiv:1502.03167).
     """
     image_size = _checks.size_or_unknown("image_size", image_size)
     filters, maps = _checks.counts("filters", filters, least=1), _checks.count("maps", maps)
