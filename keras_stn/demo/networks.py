@@ -14,8 +14,9 @@ def build_model(units: int = UNITS, transformer: bool = True) -> keras.Sequentia
     layers = keras.layers
     front = []
     if transformer:
-        # A network that is told what to say may move fast: turns correlate better by 0.01.
-        network = heatmap((CANVAS, CANVAS), scale=1.0)
+        # A network that is told what to say needs no brakes: with a scale of 1 turns correlate better by
+        # 0.01, and without batch normalization a step takes 33 ms instead of 45.
+        network = heatmap((CANVAS, CANVAS), scale=1.0, batch_norm=False)
         # What a first look leaves of a turn, a second one undoes.
         front = [SpatialTransformer(network, recurrences=2, jitter=0.07, data_format="channels_last")]
     classifier = [
