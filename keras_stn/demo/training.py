@@ -11,7 +11,7 @@ from keras_stn.demo.digits import Digits
 from keras_stn.demo.poses import Poses
 from keras_stn.layers import SpatialTransformer
 
-EPOCHS = 48
+EPOCHS = 40
 LEARNING_RATE = 4e-3
 POSE_WEIGHT = 10.0  # of the corners' distance beside the classes
 # Scores of centroids stay small, and what an int8 file rounds counts for a third: params are off by
