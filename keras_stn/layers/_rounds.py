@@ -9,8 +9,8 @@ from keras_stn import grids, transforms
 
 Tensor = Any
 
-# Of the maps of an output, where its user does not say. On cluttered digits 0.07 errs 5.8 %, 0.1 6.2,
-# 0.15 8.2 and none 7.7.
+# Of the maps of an output, where its user does not say. Of 10,000 cluttered digits, and before
+# `heatmap` was normalized, 0.07 erred 5.8 %, 0.1 6.2, 0.15 8.2 and none 7.7.
 JITTER = 0.07
 
 

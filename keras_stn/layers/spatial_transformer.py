@@ -65,8 +65,9 @@ class SpatialTransformer(keras.layers.Layer):
         jitter: In training, the standard deviation of random maps of the output, in units of its half
             width and half height: the layers behind see their crops moved, turned and scaled a little,
             as dropout hides features. By default 0.07 where the family defines `compose`: cluttered
-            digits err 7.2 % with it, and 27.1 % without. Each frame of a video and each glimpse moves by
-            itself. Use 0 where the output itself is compared with a picture, or labels move with it.
+            digits, of which 4,000 are learned, err 7.2 % with it, and 27.1 % without. Each frame of a
+            video and each glimpse moves by itself. Use 0 where the output itself is compared with a
+            picture, or labels move with it.
         reach: How far the gradient to the params sees in training, in pixels, as in `keras_stn.Warp`:
             for losses that compare pictures.
         params_regularizer: A regularizer of the params, such as those of `keras_stn.regularizers`.
