@@ -1,62 +1,68 @@
-"""Distorted digits, made as they are read: no image is seen twice in training.
+"""Images that are made as they are read: none is seen twice in training.
 
 A batch is a function of a seed and its number alone: a training that goes on in the middle sees what it
 would have seen.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from distortions import Distortion, distorted
 
 Tensor = Any
+Make = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # such as a `Distortion`
 CHUNK = 500  # test images that are made in one call
 
 
 class Batch(NamedTuple):
-    """Images (batch, size, size, 1), 0 to 1; labels (batch,); params of the distortion."""
+    """Images (batch, height, width, channels), 0 to 1; labels (batch,); params of what made them."""
 
     images: Tensor
     labels: Tensor
     params: Tensor
 
 
-def batch(digits, labels, distortion: Distortion, size: int, seed: int, number: Tensor) -> Batch:
-    """Training batch `number`: every digit is used once before any of them is used again."""
-    count = len(digits)
+def chosen(count: int, size: int, seed: int, number: Tensor) -> Tensor:
+    """Which `size` of `count` are in batch `number`: all are used once before one is used again."""
     places = tf.cast(number, tf.int64) * size + tf.range(size, dtype=tf.int64)
     epochs = places // count
     # One order an epoch, and each number finds its place in it alone. (The function of TensorFlow's
     # that has the name of this op takes one epoch a call.)
     keys = tf.stack([tf.fill([size], tf.constant(seed, tf.int64)), epochs, 0 * epochs], axis=1)
     last = tf.constant(count - 1, tf.int64)
-    chosen = tf.raw_ops.RandomIndexShuffle(index=places % count, seed=keys, max_index=last)
-    images, params = distorted(tf.gather(digits, chosen), distortion, _seed(seed, number))
-    return Batch(images, tf.gather(labels, chosen), params)
+    return tf.raw_ops.RandomIndexShuffle(index=places % count, seed=keys, max_index=last)
 
 
-def _seed(seed: int, number: Tensor) -> Tensor:
-    """For the draws of one batch, which add small numbers to it."""
+def draws(seed: int, number: Tensor) -> Tensor:
+    """The seed (2,) of the draws of one batch, which add small numbers to it."""
     return tf.stack([tf.constant(seed, tf.int64), 16 * tf.cast(number, tf.int64)])
 
 
-def training(digits, labels, distortion: Distortion, size: int, seed: int, start: int = 0):
-    """A dataset of `Batch` without an end, from batch `start` on."""
-    digits, labels = tf.constant(digits), tf.constant(labels, tf.int32)
+def batch(images, labels, make: Make, size: int, seed: int, number: Tensor) -> Batch:
+    """Training batch `number`, of images that `make` takes with a seed."""
+    those = chosen(len(images), size, seed, number)
+    made, params = make(tf.gather(images, those), draws(seed, number))
+    return Batch(made, tf.gather(labels, those), params)
+
+
+def stream(make: Callable[[Tensor], Any], start: int = 0) -> tf.data.Dataset:
+    """What `make` makes of each number, from `start` on, without an end."""
     numbers = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-
-    def make(number):
-        return batch(digits, labels, distortion, size, seed, number)
-
     return numbers.map(make, num_parallel_calls=2).prefetch(2)
 
 
-def fixed(digits, distortion: Distortion, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Images and params of digits in their order: the same for a seed, and not those of training."""
+def training(images, labels, make: Make, size: int, seed: int, start: int = 0) -> tf.data.Dataset:
+    """A dataset of `Batch` without an end, from batch `start` on."""
+    images, labels = tf.constant(images), tf.constant(labels, tf.int32)
+    return stream(lambda number: batch(images, labels, make, size, seed, number), start)
+
+
+def fixed(images, make: Make, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """What is made of images in their order, and params: the same for a seed, not those of training."""
     made = [
-        distorted(digits[start : start + CHUNK], distortion, _seed(-1 - seed, start))
-        for start in range(0, len(digits), CHUNK)
+        make(images[start : start + CHUNK], draws(-1 - seed, start))
+        for start in range(0, len(images), CHUNK)
     ]
-    images, params = zip(*made, strict=True)
-    return np.concatenate(images), np.concatenate(params)
+    pictures, params = zip(*made, strict=True)
+    return np.concatenate(pictures), np.concatenate(params)

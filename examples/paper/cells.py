@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 CLASSIFICATION = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+Error = Callable[[keras.Model, int | None], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,7 +19,8 @@ class Cell:
         model: Not compiled; images to what `loss` takes.
         training: Batches (images, targets) without an end, from the batch of that number on.
         images: To test with.
-        labels: Their classes.
+        labels: What to sort them by in pictures.
+        error: How many of the first `count` of them, or of all, a model gets wrong, in percent.
         loss: A Keras loss.
     """
 
@@ -26,9 +28,16 @@ class Cell:
     training: Callable[[int], tf.data.Dataset]
     images: np.ndarray
     labels: np.ndarray
+    error: Error
     loss: keras.losses.Loss = CLASSIFICATION
 
-    def error(self, model: keras.Model, count: int | None = None) -> float:
-        """How many of the first `count` test images, or of all, are taken for another class, percent."""
-        logits = model.predict(self.images[:count], batch_size=500, verbose=0)
-        return float(100 * np.mean(logits.argmax(axis=1) != self.labels[:count]))
+
+def misread(images: np.ndarray, labels: np.ndarray) -> Error:
+    """An `error` of class labels (n,), or (n, places), of which all must be right."""
+
+    def error(model: keras.Model, count: int | None = None) -> float:
+        logits = model.predict(images[:count], batch_size=500, verbose=0)
+        wrong = (logits.argmax(axis=-1) != labels[:count]).reshape(len(logits), -1)
+        return float(100 * np.mean(wrong.any(axis=1)))
+
+    return error

@@ -7,7 +7,7 @@ import keras
 import models
 import numpy as np
 import tensorflow as tf
-from cells import Cell
+from cells import Cell, misread
 from distortions import DISTORTIONS
 
 from keras_stn.demo import Digits
@@ -32,14 +32,14 @@ def classified(job: dict[str, Any], data: Digits) -> Cell:
     body, family = NETWORKS.get(job["network"], ("ours", OURS.get(job["task"], "affine")))
     shape = distortion.size, distortion.size, 1
     keras.utils.set_random_seed(job["seed"])
-    model = models.fitted(body, [family], shape, job["at_most"])
+    model = models.fitted(lambda width: models.network(body, [family], shape, width, 10), job["at_most"])
     images, _ = batches.fixed(data.x_test, distortion)
 
     def training(start: int) -> tf.data.Dataset:
         given = data.x_train, data.y_train, distortion, job["batch"], job["seed"], start
         return batches.training(*given).map(lambda batch: (batch.images, batch.labels))
 
-    return Cell(model, training, images, data.y_test)
+    return Cell(model, training, images, data.y_test, misread(images, data.y_test))
 
 
 def added(job: dict[str, Any], data: Digits) -> Cell:
@@ -49,7 +49,8 @@ def added(job: dict[str, Any], data: Digits) -> Cell:
     body, family = NETWORKS[network]
     shape = distortion.size, distortion.size, 2
     keras.utils.set_random_seed(job["seed"])
-    model = models.fitted(body, [family] * count, shape, job["at_most"], classes=19)
+    families = [family] * count
+    model = models.fitted(lambda width: models.network(body, families, shape, width, 19), job["at_most"])
     one, other = (batches.fixed(data.x_test, distortion, seed)[0] for seed in (0, 1))
     order = np.random.default_rng(0).permutation(len(one))  # of the second digits
     images = np.concatenate([one, other[order]], axis=-1)
@@ -66,4 +67,4 @@ def added(job: dict[str, Any], data: Digits) -> Cell:
             lambda a, b: (tf.concat([a.images, b.images], axis=-1), a.labels + b.labels)
         )
 
-    return Cell(model, training, images, labels)
+    return Cell(model, training, images, labels, misread(images, labels))

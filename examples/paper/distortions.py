@@ -25,12 +25,24 @@ class Distortion:
 
     `draw` takes a count and a seed (2,), and gives params of `family`, from the canvas of `size` pixels
     squared to the digit. `pieces` squares of 6x6 pixels, cut from other digits, lie over it.
+
+    Called with digits (batch, 28, 28), uint8, and a seed (2,), it gives images (batch, size, size, 1)
+    and the params that have made them.
     """
 
     size: int
     family: transforms.Transform
     draw: Callable[[int, Tensor], Tensor]
     pieces: int = 0
+
+    def __call__(self, digits: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        digits = tf.cast(digits, tf.float32)[..., tf.newaxis] / 255
+        params = self.draw(len(digits), seed)
+        size = self.size, self.size
+        images = ops.warp(digits, params, self.family, size, data_format="channels_last")
+        if self.pieces:
+            images = _cluttered(images, digits, self, seed + 2)
+        return images, params
 
 
 def _posed(turn=0.0, scale=(1.0, 1.0), size=SIDE):
@@ -78,27 +90,17 @@ def _elastic(count, seed):
     return tf.reshape(moved - np.float32(lattice), (count, -1))
 
 
-# Section 4.1 and appendix A.4 of the paper.
+# Section 4.1 and appendices A.2 and A.4 of the paper.
 DISTORTIONS = {
     "R": Distortion(SIDE, SIMILARITY, _posed(turn=90)),
     "RTS": Distortion(42, SIMILARITY, _posed(turn=45, scale=(0.7, 1.2), size=42)),
     "P": Distortion(SIDE, PROJECTIVE, _projective),
     "E": Distortion(SIDE, SPLINE, _elastic),
     "TC": Distortion(60, SIMILARITY, _posed(size=60), pieces=6),
+    "TC84": Distortion(84, SIMILARITY, _posed(size=84), pieces=16),
 }
 TRIES = 3  # draws of corners for one image
 PIECE = 6  # pixels, the side of what is cut from other digits
-
-
-def distorted(digits: Tensor, distortion: Distortion, seed: Tensor) -> tuple[Tensor, Tensor]:
-    """Digits (batch, 28, 28), uint8, to images and the params that have made them."""
-    digits = tf.cast(digits, tf.float32)[..., tf.newaxis] / 255
-    params = distortion.draw(len(digits), seed)
-    size = distortion.size, distortion.size
-    images = ops.warp(digits, params, distortion.family, size, data_format="channels_last")
-    if distortion.pieces:
-        images = _cluttered(images, digits, distortion, seed + 2)
-    return images, params
 
 
 def _cluttered(images, digits, distortion, seed):

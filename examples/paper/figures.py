@@ -1,7 +1,9 @@
 """Pictures of a run: learning curves, what a transformer looks at, and the mean image of each class."""
 
+import functools
 import pathlib
 
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -15,17 +17,62 @@ def transformers(model) -> list:
     return [layer for layer in model.layers if isinstance(layer, keras_stn.SpatialTransformer)]
 
 
-def first_of_each(labels: np.ndarray) -> np.ndarray:
-    """Where each class stands for the first time."""
-    return np.unique(labels, return_index=True)[1]
+def some(labels: np.ndarray) -> np.ndarray:
+    """Ten images, of ten classes where there are so many."""
+    first = np.unique(labels, return_index=True)[1]
+    return first[:10] if len(first) >= 10 else np.arange(min(10, len(labels)))
+
+
+def flat(images) -> np.ndarray:
+    """Pictures: volumes (n, d, h, w, c) as seen from the front."""
+    images = np.asarray(images)
+    return images.sum(axis=1) if images.ndim == 5 else images
 
 
 def frame(model, images: np.ndarray, labels: np.ndarray, path: pathlib.Path) -> None:
-    """One image of each class, where the first transformer looks, and what it makes of it."""
-    chosen = first_of_each(labels)[:10]
+    """Some images, where the first transformer looks, and what it makes of them."""
+    images = images[some(labels)]
     (layer, *_) = transformers(model)
     path.parent.mkdir(parents=True, exist_ok=True)
-    visualize.plot_warps(images[chosen], layer).savefig(path, dpi=DPI)
+    if images.ndim == 4:
+        visualize.plot_warps(images, layer).savefig(path, dpi=DPI)
+    else:
+        _above_each_other({"input": flat(images), "output": flat(layer(images))}, path)
+
+
+def outlines(model, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The corners (n, 4, 2) of what each transformer looks at, in normalised units of the images.
+
+    One that stands behind others sees through them.
+    """
+    corners = np.float32([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    maps, found = {}, {}
+    for layer in transformers(model):
+        before = keras.Model(model.input, layer.input)
+        seen = before(images)
+        maps[layer.name] = functools.partial(
+            layer.warp.transform.transform_points, layer.localize(seen), source_size=seen.shape[1:3]
+        )
+        points = np.tile(corners, (len(images), 1, 1))
+        for one in [layer, *reversed(transformers(before))]:
+            points = maps[one.name](points)
+        found[layer.name] = np.asarray(points)
+    return found
+
+
+def depths(model, images: np.ndarray, labels: np.ndarray, path: pathlib.Path) -> None:
+    """Where each transformer looks, on the images themselves."""
+    images = images[some(labels)]
+    figure, axes = plt.subplots(1, len(images), figsize=(1.3 * len(images), 1.8), layout="constrained")
+    for axis, image in zip(axes, images.mean(axis=-1), strict=True):
+        axis.imshow(image, cmap="gray", extent=(-1, 1, 1, -1))
+        axis.set(xticks=[], yticks=[])
+    for colour, (name, corners) in enumerate(outlines(model, images).items(), 1):
+        for axis, points in zip(axes, corners, strict=True):
+            axis.plot(*points[[0, 1, 2, 3, 0]].T, color=f"C{colour}", linewidth=1, label=name)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=DPI)
+    plt.close(figure)
 
 
 def animation(frames: list[pathlib.Path], path: pathlib.Path) -> None:
@@ -40,17 +87,30 @@ def animation(frames: list[pathlib.Path], path: pathlib.Path) -> None:
 
 
 def means(model, images: np.ndarray, labels: np.ndarray, path: pathlib.Path) -> None:
-    """The mean test image of each class, and that of what the transformer makes of them."""
+    """The mean test image of each class, and that of what the first transformer makes of them."""
     (layer, *_) = transformers(model)
-    parts = np.array_split(images, max(1, len(images) // 500))
-    warped = np.concatenate([np.asarray(layer(part)) for part in parts])
-    classes = np.unique(labels)
-    figure, axes = plt.subplots(2, len(classes), figsize=(1.1 * len(classes), 2.4), layout="constrained")
-    for row, (name, pictures) in enumerate((("input", images), ("output", warped))):
-        for axis, one in zip(axes[row], classes, strict=True):
-            axis.imshow(pictures[labels == one].mean(axis=0)[..., 0], cmap="gray")
+    parts = np.array_split(images, max(1, len(images) // 100))
+    warped = np.concatenate([flat(layer(part)) for part in parts])
+    classes = np.unique(labels)[:10]
+    rows = {
+        name: np.stack([pictures[labels == one].mean(axis=0) for one in classes])
+        for name, pictures in (("input", flat(images)), ("output", warped))
+    }
+    _above_each_other(rows, path)
+
+
+def _above_each_other(rows: dict[str, np.ndarray], path: pathlib.Path) -> None:
+    """A picture of rows of pictures: in grey, the mean of their channels, where they have not three."""
+    columns = max(len(pictures) for pictures in rows.values())
+    size = (1.1 * columns + 0.2, 1.2 * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, layout="constrained")
+    for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+        low, high = pictures.min(), pictures.max()
+        pictures = (pictures - low) / max(high - low, 1e-6)
+        for axis, picture in zip(line, pictures, strict=True):
+            axis.imshow(picture if picture.shape[-1] == 3 else picture.mean(axis=-1), cmap="gray")
             axis.set(xticks=[], yticks=[])
-        axes[row, 0].set_ylabel(name)
+        line[0].set_ylabel(name)
     figure.savefig(path, dpi=DPI)
     plt.close(figure)
 

@@ -6,12 +6,26 @@ import pathlib
 import sys
 
 import budget as budgets
+import colocalisation
 import digits
 import figures
 import keras
+import signs
+import strings
+import volumes
+
+from keras_stn.demo import load_digits
 
 SOME = 2000  # test images, at each point of a learning curve
-EXPERIMENTS = {"digits": digits.classified, "addition": digits.added}
+# Of each experiment, how its data is loaded, and what makes a cell of a job and the data.
+EXPERIMENTS = {
+    "digits": (load_digits, digits.classified),
+    "addition": (load_digits, digits.added),
+    "colocalisation": (load_digits, colocalisation.found),
+    "volumes": (load_digits, volumes.classified),
+    "signs": (signs.load, signs.classified),
+    "strings": (load_digits, strings.read),
+}
 
 
 def name(job: dict) -> str:
@@ -22,7 +36,8 @@ def name(job: dict) -> str:
 
 def trained(job: dict, data, folder: pathlib.Path, end: float) -> dict:
     """The row of a job; the model and pictures of it stand in `folder`."""
-    cell = EXPERIMENTS[job["experiment"]](job, data)
+    _, make = EXPERIMENTS[job["experiment"]]
+    cell = make(job, data)
     spend = budgets.Spend(budgets.Budget(**job["budget"]), job["rate"], folder, end)
     model = spend.resumed()
     if model is None:
@@ -43,6 +58,8 @@ def trained(job: dict, data, folder: pathlib.Path, end: float) -> dict:
     once = {"epochs": 1, "steps_per_epoch": sys.maxsize, "shuffle": False, "verbose": 0}
     if not spend.over:
         model.fit(cell.training(spend.steps), callbacks=[spend], **once)
+    if len(figures.transformers(model)) > 1:
+        figures.depths(model, cell.images, cell.labels, folder / "depths.png")
     if moving:
         figures.animation(sorted((folder / "frames").glob("*.png")), folder / "learning.gif")
         figures.means(model, cell.images, cell.labels, folder / "means.png")

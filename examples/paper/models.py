@@ -107,11 +107,11 @@ def network(body: str, families: Families, shape: Shape, width: int, classes: in
     return keras.Model(images, layers.Dense(classes, name="logits")(features))
 
 
-def fitted(body: str, families: Families, shape: Shape, at_most: int, classes: int = 10) -> keras.Model:
-    """The widest network of at most so many weights."""
+def fitted(build: Callable[[int], keras.Model], at_most: int) -> keras.Model:
+    """The widest network of at most so many weights; `build` makes one of a width."""
 
     def fits(width):
-        return network(body, families, shape, width, classes).count_params() <= at_most
+        return build(width).count_params() <= at_most
 
     if not fits(1):
         raise ValueError(f"at_most must leave room for the transformers' weights. Received: {at_most}.")
@@ -121,4 +121,4 @@ def fitted(body: str, families: Families, shape: Shape, at_most: int, classes: i
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return network(body, families, shape, low, classes)
+    return build(low)

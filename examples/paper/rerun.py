@@ -18,8 +18,6 @@ import fitting
 import tables
 from rich.console import Console
 
-from keras_stn.demo import load_digits
-
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "does_it_train"))
 import missing
 
@@ -33,8 +31,12 @@ TIERS = {
 
 
 def jobs(config: dict, tier: str, source: str) -> Iterator[dict]:
-    """What each row is of. A config names the optimizer and the weights for all of its cells."""
+    """What each row is of. A config names the optimizer and the weights for all of its cells.
+
+    Its batches are those of the tier, or as small as the config says.
+    """
     settings = {name: value for name, value in config.items() if name != "cells"} | TIERS[tier]
+    settings["batch"] = min(settings["batch"], config.get("batch", settings["batch"]))  # of volumes
     cells = [
         (task, network, seed)
         for cell in config["cells"]
@@ -43,7 +45,7 @@ def jobs(config: dict, tier: str, source: str) -> Iterator[dict]:
         for seed in cell["seeds"]
     ]
     for task, network, seed in dict.fromkeys(cells):  # some may be named twice
-        yield {"digits": source, "task": task, "network": network, "seed": seed, **settings}
+        yield {"data": source, "task": task, "network": network, "seed": seed, **settings}
 
 
 def rerun(
@@ -57,10 +59,12 @@ def rerun(
     """Make the rows that are missing, as far as `minutes` go; returns all of the config that stand.
 
     `out` gets rows.jsonl and a folder for each row; a training that is not done goes on at the next
-    call. Digits come from `source`, as `keras_stn.demo.load_digits` takes it.
+    call. The data come from `source`, as the experiment takes it: digits as
+    `keras_stn.demo.load_digits` does.
     """
     end = time.monotonic() + 60 * minutes
-    data = load_digits(source)
+    load, _ = fitting.EXPERIMENTS[config["experiment"]]
+    data = load(source)
 
     def row_of(job):
         if time.monotonic() > end:

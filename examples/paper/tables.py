@@ -36,7 +36,7 @@ PAPER = {
 def summaries(found: list[dict]) -> list[dict]:
     """One for each task, network and budget: mean and spread over seeds, and what the paper has."""
     made = []
-    settings = "experiment", "digits", "task", "network", "at_most", "batch", "rate", "decay", "budget"
+    settings = "experiment", "data", "task", "network", "at_most", "batch", "rate", "decay", "budget"
     found = [
         {**row, "budget": "".join(f"{n} {unit}" for unit, n in row["budget"].items())} for row in found
     ]
