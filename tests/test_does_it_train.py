@@ -438,6 +438,18 @@ def test_a_read_about_what_is_found_starts_at_the_mean_of_the_centroids():
     np.testing.assert_allclose(found, centroids.mean(axis=1), rtol=0, atol=1e-6)  # sums of 64
 
 
+def test_a_read_about_what_is_found_starts_with_maps_that_are_not_flat():
+    kernels = []
+    for layer in "SpatialTransformer", "centred":
+        keras.utils.set_random_seed(0)
+        made = networks.transformer(
+            {"layer": layer, "transform": "log_polar", "localization": {"name": "heatmap"}}, (9, 17)
+        )
+        made.build((None, 40, 40, 1))
+        kernels.append(np.asarray(made.localization.network.layers[-1].scores.kernel))
+    np.testing.assert_array_equal(kernels[1], np.float32(5) * kernels[0])
+
+
 def test_the_tutorial_network_has_the_weights_of_pytorchs():
     layer = networks.transformer({"localization": "pytorch_tutorial"}, (28, 28))
     layer.build((None, 28, 28, 1))
