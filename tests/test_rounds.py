@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import keras_stn
 from keras_stn import Localization, SpatialTransformer, Warp, ops, regularizers, transforms
+from keras_stn.layers import _rounds
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((3, 11, 16, 2)).astype("float32")
@@ -206,6 +207,39 @@ def test_jitter_is_the_default_where_the_family_composes(name):
         for network in (None, "heatmap", keras.layers.Flatten()):
             assert SpatialTransformer(network, family).jitter == 0.07
         assert SpatialTransformer(transform=transforms.Bounded(family, ranges=(-9, 9))).jitter == 0.07
+
+
+class Half(transforms.Attention):
+    """A family of a user that starts with half of the picture, and says so."""
+
+    has_identity = False
+
+    def __init__(self):
+        super().__init__()
+        self.identity_params = (0.5, 0.0, 0.0)
+
+
+def test_a_family_that_starts_elsewhere_than_at_the_identity_does_not_jitter():
+    """Composed with maps near its start, an output would be half as large in training alone."""
+    layer = SpatialTransformer("dense", Half())
+    assert layer.jitter == 0
+    np.testing.assert_array_equal(layer(IMAGES, training=True), layer(IMAGES))
+    with pytest.raises(NotImplementedError, match="Half has no identity.*jitter=0"):
+        SpatialTransformer("dense", Half(), jitter=0.1)
+
+
+def test_jitter_of_a_family_with_fixed_values_moves_about_the_map_itself():
+    """With a turn of 0.5 fixed, maps near the start would be turned by it twice, and move beside x."""
+    family = transforms.Bounded("similarity", fixed={"angle": 0.5, "x": 0.4, "scale": 0.6})
+    assert not family.has_identity
+    assert transforms.Bounded("similarity", fixed={"angle": 0, "scale": 1.0}).has_identity
+    params = tf.zeros((4000, family.num_params))  # y alone is free
+    moved = _rounds.jittered(family, params, 0.05, keras.random.SeedGenerator(1))
+    y = np.asarray(family.constrain(moved))[:, 3]
+    # Of 4,000 draws, 4 deviations of mean and deviation. A move along x of the turned output counts.
+    expected = 0.05 * 0.6
+    assert y.mean() == pytest.approx(0, abs=4 * expected / 4000**0.5)
+    assert y.std() == pytest.approx(expected, rel=0.045)
 
 
 def test_jitter_comes_back_by_the_seed():

@@ -14,10 +14,10 @@ Tensor = Any
 JITTER = 0.07
 
 
-def composes(family: transforms.Transform) -> bool:
-    """Whether maps of the family can be composed."""
+def jitters(family: transforms.Transform) -> bool:
+    """Whether maps of the family can be moved a little."""
     try:
-        family.check_compose()
+        family.check_nudged()
     except NotImplementedError:
         return False
     return True
@@ -60,6 +60,9 @@ class ComposeMaps(keras.Operation):
 
 def jittered(family: transforms.Transform, params: Tensor, stddev: float, seed: Any) -> Tensor:
     """`params` of maps whose outputs are moved, turned and scaled a little, at random."""
-    noise = keras.random.normal(tf.shape(params), stddev=stddev, dtype=params.dtype, seed=seed)
-    small = tf.ensure_shape(noise, params.shape) + tf.constant(family.identity_params, params.dtype)
-    return composed(family, params, small)
+
+    def noise(like):
+        return keras.random.normal(tf.shape(like), stddev=stddev, dtype=like.dtype, seed=seed)
+
+    flat = tf.reshape(params, (-1, family.num_params))  # of frames or glimpses as well
+    return tf.ensure_shape(tf.reshape(family.nudged(flat, noise), tf.shape(params)), params.shape)

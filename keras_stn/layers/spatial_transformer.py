@@ -64,10 +64,10 @@ class SpatialTransformer(keras.layers.Layer):
             less: see `keras_stn.Localization`.
         jitter: In training, the standard deviation of random maps of the output, in units of its half
             width and half height: the layers behind see their crops moved, turned and scaled a little,
-            as dropout hides features. By default 0.07 where the family defines `compose`: cluttered
-            digits, of which 4,000 are learned, err 7.2 % with it, and 27.1 % without. Each frame of a
-            video and each glimpse moves by itself. Use 0 where the output itself is compared with a
-            picture, or labels move with it.
+            as dropout hides features. By default 0.07 where the family defines `compose` and has an
+            identity: cluttered digits, of which 4,000 are learned, err 7.2 % with it, and 27.1 %
+            without. Each frame of a video and each glimpse moves by itself. Use 0 where the output
+            itself is compared with a picture, or labels move with it.
         reach: How far the gradient to the params sees in training, in pixels, as in `keras_stn.Warp`:
             for losses that compare pictures.
         params_regularizer: A regularizer of the params, such as those of `keras_stn.regularizers`.
@@ -95,7 +95,8 @@ class SpatialTransformer(keras.layers.Layer):
 
     Raises:
         ValueError: if an argument is none of the above, or a shape or dtype does not fit.
-        NotImplementedError: if `recurrences` or `jitter` ask for `compose`, and the family has none.
+        NotImplementedError: if `recurrences` or `jitter` ask for `compose`, and the family has none; or
+            `jitter` for an identity.
 
     Example:
         >>> import keras, keras_stn
@@ -152,10 +153,10 @@ class SpatialTransformer(keras.layers.Layer):
         family = self.warp.transform
         self._recurrences = 1
         if jitter is None:
-            jitter = _rounds.JITTER if _rounds.composes(family) else 0.0
+            jitter = _rounds.JITTER if _rounds.jitters(family) else 0.0
         self.jitter = _checks.not_negative("jitter", jitter)
         if self.jitter:
-            family.check_compose()
+            family.check_nudged()
         self.params_regularizer = _checks.regularizer("params_regularizer", params_regularizer)
         self._seed = keras.random.SeedGenerator()
         if not isinstance(localization, Localization):

@@ -48,7 +48,8 @@ class Transform(MovesBoxes):
         num_params: How many numbers steer one map; in a field of params, one point of it.
         identity_params: The `num_params` numbers of the identity, a tuple.
         has_identity: Whether `identity_params` map every point to itself. A family that changes what the
-            axes mean, as polar coordinates do, has none and starts from these params all the same.
+            axes mean, as polar coordinates do, has none and starts from these params all the same. Say
+            False as well where a family of your own starts elsewhere.
         param_names: A name for each param, which `Bounded` takes; () where they have none.
         straight: Whether straight lines stay straight under every map. The corners of a box then say
             where it goes; of bent maps it takes points along its edges.
@@ -131,6 +132,23 @@ class Transform(MovesBoxes):
         """Raise, before any work, where the family does not define `compose`."""
         if getattr(type(self).compose, "__isabstractmethod__", False):
             self.compose(None, None)  # raises
+
+    def nudged(self, params: Tensor, noise: Callable[[Tensor], Tensor]) -> Tensor:
+        """The params (batch, num_params) of maps whose outputs are moved a little.
+
+        Composed with maps near the identity, whose params differ from `identity_params` by
+        `noise(params)`, of the same shape.
+        """
+        identity = tf.constant(self.identity_params, params.dtype)
+        return self.compose(params, identity + noise(params))
+
+    def check_nudged(self) -> None:
+        """Raise, before any work, where the family has no maps near the identity to compose with."""
+        self.check_compose()
+        if not self.has_identity:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no identity, and so no maps near it: use jitter=0."
+            )
 
     def inverted(
         self, params: Tensor, source_size: Any, output_size: Any, align_corners: bool = False

@@ -85,9 +85,11 @@ class Bounded(Transform):
         self.param_names = tuple(name for name in names if name not in self.fixed)
         self.num_params = len(self.param_names)
         self.identity_params = (0.0,) * self.num_params
-        for name in ("ndim", "params_ndim", "straight", "has_identity"):
+        for name in ("ndim", "params_ndim", "straight"):
             setattr(self, name, getattr(family, name))
         identity = dict(zip(names, family.identity_params, strict=True))
+        kept = all(identity[name] == value for name, value in self.fixed.items())
+        self.has_identity = family.has_identity and kept
         self._squash = bounds.Squash(
             tuple(identity[name] for name in self.param_names),
             tuple(self.ranges.get(name) for name in self.param_names),
@@ -105,6 +107,13 @@ class Bounded(Transform):
         free = [part for part, value in zip(parts, self._fixed, strict=True) if value is None]
         raw = tf.cast(tf.concat(free, axis=-1), grids.coordinate_dtype(inner_params.dtype))
         return tf.cast(self._squash.inverse(raw), inner_params.dtype)
+
+    def nudged(self, params, noise):
+        # Of the family inside: with a value that is fixed, the start is not the identity.
+        return self.unconstrain(self.transform.nudged(self.constrain(params), noise))
+
+    def check_nudged(self):
+        self.transform.check_nudged()
 
     def inverted(self, params, *args, **kwargs):
         return self.transform.inverted(self.constrain(params), *args, **kwargs)
