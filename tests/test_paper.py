@@ -132,6 +132,11 @@ def test_clutter_is_six_pieces_of_other_digits():
     assert (changed > 0).mean() > 0.7  # a piece may be of the background
     assert (seen[1:] == 1).any()  # pieces of the white one, on others
     assert seen[0][bare[0] == 0].max() < 1  # and none of them on itself
+    images[0] = 100
+    seen, _ = distortion(images, seed, others=np.full_like(images, 255))
+    white = (np.asarray(seen) == 1).sum(axis=(1, 2, 3))
+    assert white.min() > 36  # all pieces are of the others, and they may overlap
+    assert white.max() <= 6 * 36
 
 
 def test_sums_are_of_the_digits_in_both_channels():
@@ -139,12 +144,13 @@ def test_sums_are_of_the_digits_in_both_channels():
     data = some_digits()
     cell = digits.added(job, data)
     assert cell.images.shape == (20, 42, 42, 2)
-    assert len(cell.model.layers) == len({layer.name for layer in cell.model.layers})
+    model = cell.build()
+    assert len(model.layers) == len({layer.name for layer in model.layers})
     images, labels = next(iter(cell.training(0)))
     assert images.shape == (8, 42, 42, 2)
     assert labels.numpy().max() <= 18
     assert (images[..., 0] != images[..., 1]).numpy().any()
-    assert cell.model(images).shape == (8, 19)
+    assert model(images).shape == (8, 19)
     given = data.x_train, data.y_train, distortions.DISTORTIONS["RTS"], 8
     ones, others = (next(iter(batches.training(*given, seed))).labels for seed in (0, 1))
     np.testing.assert_array_equal(labels, ones + others)
@@ -158,11 +164,12 @@ def test_sums_are_of_the_digits_in_both_channels():
 def test_networks_have_as_many_weights_as_they_may(network):
     job = {"task": "RTS", "network": network, "seed": 0, "batch": 4, "at_most": 150_000}
     cell = digits.classified(job, some_digits())
-    assert 0.94 * 150_000 < cell.model.count_params() <= 150_000
-    logits = cell.model(cell.images[:2])
+    model = cell.build()
+    assert 0.94 * 150_000 < model.count_params() <= 150_000
+    logits = model(cell.images[:2])
     assert logits.shape == (2, 10)
     with pytest.raises(ValueError, match="at_most must leave room .* Received: 100"):
-        digits.classified({**job, "at_most": 100}, some_digits())
+        digits.classified({**job, "at_most": 100}, some_digits()).build()
 
 
 def test_a_budget_is_of_minutes_or_of_steps():
@@ -233,6 +240,20 @@ def test_configs_name_what_there_is(path):
         assert len(images) == len(targets) == job["batch"]
         assert cell.images.shape[1:] == images.shape[1:]
         assert len(cell.images) == len(cell.labels)
+        assert cell.build().input_shape[1:] == images.shape[1:]
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("configs/*.json")), ids=lambda path: path.name)
+def test_rows_of_each_config_make_a_table(path, tmp_path):
+    config = json.loads(path.read_text())
+    made = {"weights": 9, "error": 1.5, "steps": 4, "images": 64, "seconds": 60.0}
+    curve = [{"steps": 2, "seconds": 30.0, "loss": 1.0, "error": 2.0}]
+    found = [{**job, **made, "curve": curve} for job in rerun.jobs(config, "minutes", "data")]
+    for written in rerun.tables.write(found, tmp_path):
+        assert written.stat().st_size > 0
+    lines = json.loads((tmp_path / "results.json").read_text())
+    assert sum(line["seeds"] for line in lines) == len(found)
+    assert {line["budget"] for line in lines} == {"10 minutes"}
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The paper's appendix A.2: boxes, triplets, and what counts as found."""
 
+import dataclasses
 import importlib
 import pathlib
 import sys
@@ -26,6 +27,8 @@ def test_overlap_is_that_of_pixels():
     others[0] = ones[0]
     others[1, 1:] = ones[1, 1:] + 1.9  # apart
     found = colocalisation.overlap(ones, others)
+    mirrored = colocalisation.overlap(ones * [-1, 1, 1], others)
+    np.testing.assert_array_equal(mirrored, found)  # it covers the same
     a, b = (np.array([raster(one) for one in squares]) for squares in (ones, others))
     truth = (a & b).sum(axis=(1, 2)) / (a | b).sum(axis=(1, 2))
     np.testing.assert_allclose(found, truth, atol=0.03)  # pixels of 0.01, along four sides
@@ -57,7 +60,7 @@ def test_triplets_are_those_of_a_double_loop():
 def test_the_true_box_holds_all_of_the_digit_and_little_else():
     digits = np.zeros((6, 28, 28), "uint8")
     digits[:, :, ::3] = 255  # from edge to edge
-    bare = colocalisation.DISTORTION.__class__(**{**vars(colocalisation.DISTORTION), "pieces": 0})
+    bare = dataclasses.replace(colocalisation.DISTORTION, pieces=0)
     images, params = batches.fixed(digits, bare)
     boxes = colocalisation.boxes(params)
     np.testing.assert_allclose(boxes[:, 0], 28 / 84, rtol=1e-6)
@@ -89,36 +92,49 @@ def some_digits():
     return Digits(images, labels, images[:20], labels[:20], "bars")
 
 
-def test_a_digit_counts_as_found_where_the_box_overlaps_it_by_more_than_half(tmp_path):
-    job = {"task": "3", "network": "attention", "seed": 0, "batch": 4}
-    cell = colocalisation.found(job, some_digits())
+JOB = {"task": "3", "network": "attention", "seed": 0, "batch": 4}
+
+
+def test_images_are_of_one_digit_among_pieces_of_all():
+    cell = colocalisation.found(JOB, some_digits())
     assert len(cell.images) == 2  # of twenty digits
     assert set(cell.labels) == {3}
-    assert cell.model(cell.images).shape == (2, 2, 64)
     images, targets = next(iter(cell.training(0)))
     assert images.shape == (4, 84, 84, 1)
     assert targets.shape == (4,)
-    assert cell.error(cell.model) == 100  # it starts with half of the picture
-    layer = cell.model.get_layer("transformer")
+    images = np.full((60, 28, 28), 255, "uint8")
+    images[3::10] = 0  # threes are black, all others white
+    data = Digits(images, np.arange(60) % 10, images[:20], np.arange(20) % 10, "white")
+    assert (colocalisation.found(JOB, data).images.max(axis=(1, 2, 3)) == 1).any()
+
+
+def test_a_digit_counts_as_found_where_the_box_overlaps_it_by_more_than_half(tmp_path):
+    cell = colocalisation.found(JOB, some_digits())
+    model = cell.build()
+    assert model(cell.images).shape == (2, 2, 64)
+    assert cell.error(model) == 100  # it starts with half of the picture
+    layer = model.get_layer("transformer")
+    assert layer.jitter == 0  # the crop that is trained is the one that counts
     _, params = batches.fixed(some_digits().x_test[3:14:10], colocalisation.DISTORTION)
-    truth = colocalisation.boxes(params)[0]
-    layer.localization.head.bias.assign(truth - np.float32(layer.warp.transform.identity_params))
-    assert cell.error(cell.model) in (0, 50)
-    assert cell.error(cell.model, 1) == 0
-    cell.model.save(tmp_path / "model.keras")
+    truth = colocalisation.boxes(params)
+    assert colocalisation.overlap(truth[:1], truth[1:]) < 0.5
+    layer.localization.head.bias.assign(truth[0] - np.float32(layer.warp.transform.identity_params))
+    assert cell.error(model) == 50
+    assert cell.error(model, 1) == 0
+    model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert cell.error(again, 1) == 0
     assert not any("encoder" in one.path for one in again.trainable_weights)
 
 
 def test_a_step_moves_the_box_and_not_the_encoder():
-    job = {"task": "3", "network": "attention", "seed": 0, "batch": 4}
-    cell = colocalisation.found(job, some_digits())
-    cell.model.compile(keras.optimizers.SGD(1.0), cell.loss)
-    encoder = cell.model.get_layer("encoder")
+    cell = colocalisation.found(JOB, some_digits())
+    model = cell.build()
+    model.compile(keras.optimizers.SGD(1.0), cell.loss)
+    encoder, head = model.get_layer("encoder"), model.get_layer("transformer").localization.head
     before = [np.copy(weight) for weight in encoder.weights]
-    box = np.copy(cell.model.get_layer("transformer").localization.head.bias)
-    cell.model.fit(cell.training(0).take(2), shuffle=False, verbose=0)
+    start = np.copy(head.bias)
+    model.fit(cell.training(0).take(2), shuffle=False, verbose=0)
     for one, other in zip(before, encoder.weights, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert np.abs(box - cell.model.get_layer("transformer").localization.head.bias).max() > 1e-6
+    assert np.abs(start - head.bias).max() > 1e-6

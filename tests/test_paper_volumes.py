@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.spatial.transform import Rotation
 
 from keras_stn import ops, transforms
 from keras_stn.demo import Digits
@@ -28,24 +29,26 @@ def test_a_volume_that_is_turned_back_shows_the_digit_from_the_front():
     made, params = volumes._volumes(given, SEED)
     assert made.shape == (3, 60, 60, 60, 1)
     affine = transforms.Affine(ndim=3)
-    back = ops.warp(made, affine.inverse(params), affine, (20, 28, 28), data_format="channels_last")
-    picture = np.asarray(back)[:, 6:14, ..., 0].mean(axis=1)  # within the digit's depth
+    back = ops.warp(made, affine.inverse(params), affine, (12, 28, 28), data_format="channels_last")
+    picture = np.asarray(back)[:, 2:10, ..., 0].mean(axis=1)  # ten of twelve layers are the digit
     truth = given / np.float32(255)
     inside = np.abs(picture - truth)[:, 6:22, 12:16]  # off the edges, which two reads blur
     assert inside.max() < 0.08  # in front and behind they blur too: by 0.06
     assert picture[:, 12:20, 22:26].max() < 0.03
-    assert np.asarray(back)[:, [0, 1, -2, -1]].max() < 0.05  # before and behind there is nothing
+    assert np.asarray(back)[:, [0, -1]].max() < 0.3  # what the two reads blur
 
 
 def test_digits_are_turned_by_up_to_60_degrees_about_any_axis():
     _, params = volumes._volumes(digits(60), SEED)
     theta = np.asarray(params, "float64").reshape(-1, 3, 4)[:, :, :3]
-    zoom = np.array([60 / 28, 60 / 28, 1 / (2 * volumes.DEPTH)])
+    zoom = np.array([60 / 28, 60 / 28, 10 / 12 / volumes.DEPTH])
     turn = theta / zoom[:, np.newaxis]
     np.testing.assert_allclose(turn @ turn.transpose(0, 2, 1), np.tile(np.eye(3), (60, 1, 1)), atol=1e-5)
-    angle = np.degrees(np.arccos((np.trace(turn, axis1=1, axis2=2) - 1) / 2))
-    assert 45 < angle.max() <= 60.01
-    assert (np.abs(turn[:, 0, 2]) > 0.2).any()  # out of the plane
+    found = Rotation.from_matrix(turn).as_rotvec(degrees=True)
+    angle = np.linalg.norm(found, axis=1)
+    assert 55 < angle.max() <= 60.01
+    assert angle.min() < 5
+    assert np.abs(found).max(axis=0).min() > 35  # about each of the axes
 
 
 def test_networks_read_volumes_and_have_as_many_weights_as_they_may(tmp_path):
@@ -53,14 +56,16 @@ def test_networks_read_volumes_and_have_as_many_weights_as_they_may(tmp_path):
     for network in volumes.NETWORKS:
         job = {"task": "volumes", "network": network, "seed": 0, "batch": 2, "at_most": 150_000}
         cell = volumes.classified(job, given)
-        assert 0.9 * 150_000 < cell.model.count_params() <= 150_000
+        model = cell.build()
+        assert 0.9 * 150_000 < model.count_params() <= 150_000
         images, labels = next(iter(cell.training(0)))
         assert images.shape == (2, 60, 60, 60, 1)
         assert labels.shape == (2,)
-        assert cell.model(cell.images[:1]).shape == (1, 10)
-    cell.model.save(tmp_path / "model.keras")
+        assert model(cell.images[:1]).shape == (1, 10)
+    model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_array_equal(cell.model(cell.images[:1]), again(cell.images[:1]))
+    np.testing.assert_array_equal(model(cell.images[:1]), again(cell.images[:1]))
     figures.frame(again, cell.images, cell.labels, tmp_path / "frame.png")
     figures.means(again, cell.images, cell.labels, tmp_path / "means.png")
-    assert (tmp_path / "frame.png").stat().st_size > 1000
+    for name in "frame.png", "means.png":
+        assert (tmp_path / name).stat().st_size > 1000

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 Tensor = Any
 Make = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # such as a `Distortion`
-CHUNK = 500  # test images that are made in one call
+CHUNK = 100  # test images that are made in one call
 
 
 class Batch(NamedTuple):
-    """Images (batch, height, width, channels), 0 to 1; labels (batch,); params of what made them."""
+    """Images (batch, [depth,] height, width, channels); labels (batch,); params of what made them."""
 
     images: Tensor
     labels: Tensor

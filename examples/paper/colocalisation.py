@@ -1,4 +1,4 @@
-"""Appendix A.2: where is what the images have in common? Nobody tells the network where, or what.
+"""Appendix A.2: where is what the images have in common? Nobody tells the network where.
 
 A crop of one image shall look more like a crop of another one than like a random crop: that is all that
 is learned from.
@@ -73,7 +73,7 @@ class Triplets(keras.losses.Loss):
         return {**super().get_config(), "margin": self.margin}
 
 
-_encoders: dict[str, keras.Model] = {}  # by source: it is the same for all digits and seeds
+_encoders: dict[str, keras.Model] = {}  # by source: one serves all digits and seeds of a session
 
 
 def _encoder(data: Digits) -> keras.Model:
@@ -81,7 +81,7 @@ def _encoder(data: Digits) -> keras.Model:
     if data.source in _encoders:
         return _encoders[data.source]
     keras.utils.set_random_seed(0)
-    body = [*models.residual((SIDE, SIDE, 1), 24), layers.Dense(64), layers.UnitNormalization()]
+    body = [*models.residual(24), layers.Dense(64), layers.UnitNormalization()]
     encoder = keras.Sequential([keras.Input((SIDE, SIDE, 1)), *body], name="encoder")
     classifier = keras.Sequential([encoder, layers.Rescaling(10.0), layers.Dense(10)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -97,21 +97,33 @@ def found(job: dict[str, Any], data: Digits) -> Cell:
     """The task is a digit, and all images have one of these."""
     chosen = [labels == int(job["task"]) for labels in (data.y_train, data.y_test)]
     shown, tested = (x[one] for x, one in zip((data.x_train, data.x_test), chosen, strict=True))
-    encoder = _encoder(data)
-    keras.utils.set_random_seed(job["seed"])
-    images = keras.Input((SIZE, SIZE, 1))
-    look = keras_stn.SpatialTransformer(None, Box(), output_size=(SIDE, SIDE), name="transformer")
-    pair = [encoder(crop) for crop in (look(images), RandomCrop()(images))]
-    model = keras.Model(images, ops.stack(pair, axis=1))
-    fixed, params = batches.fixed(tested, DISTORTION)
+
+    def build() -> keras.Model:
+        encoder = _encoder(data)
+        keras.utils.set_random_seed(job["seed"])
+        images = keras.Input((SIZE, SIZE, 1))
+        look = keras_stn.SpatialTransformer(None, Box(), output_size=(SIDE, SIDE), name="transformer")
+        pair = [encoder(crop) for crop in (look(images), RandomCrop()(images))]
+        return keras.Model(images, ops.stack(pair, axis=1))
+
+    def among(everything):  # pieces are of all digits
+        everything = tf.constant(everything)
+
+        def make(digits, seed):
+            those = tf.random.stateless_uniform((len(digits),), seed + 5, 0, len(everything), tf.int32)
+            return DISTORTION(digits, seed, tf.gather(everything, those))
+
+        return make
+
+    fixed, params = batches.fixed(tested, among(data.x_test))
 
     def training(start: int) -> tf.data.Dataset:
         none = np.zeros(len(shown), "uint8")
-        stream = batches.training(shown, none, DISTORTION, job["batch"], job["seed"], start)
-        return stream.map(lambda batch: (batch.images, batch.labels))
+        given = shown, none, among(data.x_train), job["batch"], job["seed"], start
+        return batches.training(*given).map(lambda batch: (batch.images, batch.labels))
 
     labels = np.full(len(tested), int(job["task"]))
-    return Cell(model, training, fixed, labels, _missed(fixed, boxes(params)), Triplets())
+    return Cell(build, training, fixed, labels, _missed(fixed, boxes(params)), Triplets())
 
 
 def boxes(params: np.ndarray) -> np.ndarray:
@@ -123,6 +135,7 @@ def boxes(params: np.ndarray) -> np.ndarray:
 def overlap(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union (n,) of squares (n, 3), (half a side, x, y)."""
     (a, *centres), (b, *places) = ones.T, others.T
+    a, b = np.abs(a), np.abs(b)  # one that is mirrored covers the same
     shared = np.prod(
         [
             np.maximum(0, np.minimum(c + a, p + b) - np.maximum(c - a, p - b))

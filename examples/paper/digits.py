@@ -31,15 +31,19 @@ def classified(job: dict[str, Any], data: Digits) -> Cell:
     distortion = DISTORTIONS[job["task"]]
     body, family = NETWORKS.get(job["network"], ("ours", OURS.get(job["task"], "affine")))
     shape = distortion.size, distortion.size, 1
-    keras.utils.set_random_seed(job["seed"])
-    model = models.fitted(lambda width: models.network(body, [family], shape, width, 10), job["at_most"])
     images, _ = batches.fixed(data.x_test, distortion)
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(job["seed"])
+        return models.fitted(
+            lambda width: models.network(body, [family], shape, width, 10), job["at_most"]
+        )
 
     def training(start: int) -> tf.data.Dataset:
         given = data.x_train, data.y_train, distortion, job["batch"], job["seed"], start
         return batches.training(*given).map(lambda batch: (batch.images, batch.labels))
 
-    return Cell(model, training, images, data.y_test, misread(images, data.y_test))
+    return Cell(build, training, images, data.y_test, misread(images, data.y_test))
 
 
 def added(job: dict[str, Any], data: Digits) -> Cell:
@@ -48,13 +52,16 @@ def added(job: dict[str, Any], data: Digits) -> Cell:
     count, network = (2, job["network"][2:]) if job["network"].startswith("2x") else (1, job["network"])
     body, family = NETWORKS[network]
     shape = distortion.size, distortion.size, 2
-    keras.utils.set_random_seed(job["seed"])
-    families = [family] * count
-    model = models.fitted(lambda width: models.network(body, families, shape, width, 19), job["at_most"])
     one, other = (batches.fixed(data.x_test, distortion, seed)[0] for seed in (0, 1))
     order = np.random.default_rng(0).permutation(len(one))  # of the second digits
     images = np.concatenate([one, other[order]], axis=-1)
     labels = data.y_test.astype("int32") + data.y_test[order]
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(job["seed"])
+        return models.fitted(
+            lambda width: models.network(body, [family] * count, shape, width, 19), job["at_most"]
+        )
 
     def training(start: int) -> tf.data.Dataset:
         parts = [
@@ -67,4 +74,4 @@ def added(job: dict[str, Any], data: Digits) -> Cell:
             lambda a, b: (tf.concat([a.images, b.images], axis=-1), a.labels + b.labels)
         )
 
-    return Cell(model, training, images, labels, misread(images, labels))
+    return Cell(build, training, images, labels, misread(images, labels))

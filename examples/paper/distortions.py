@@ -17,6 +17,8 @@ SIMILARITY, PROJECTIVE, SPLINE = (
     transforms.Projective(),
     transforms.ThinPlateSpline((4, 4)),
 )
+TRIES = 3  # draws of corners for one image
+PIECE = 6  # pixels, the side of what is cut from other digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Distortion:
     squared to the digit. `pieces` squares of 6x6 pixels, cut from other digits, lie over it.
 
     Called with digits (batch, 28, 28), uint8, and a seed (2,), it gives images (batch, size, size, 1)
-    and the params that have made them.
+    and the params that have made them. Pieces are cut from `others`, as many, or from the digits.
     """
 
     size: int
@@ -35,13 +37,16 @@ class Distortion:
     draw: Callable[[int, Tensor], Tensor]
     pieces: int = 0
 
-    def __call__(self, digits: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, digits: Tensor, seed: Tensor, others: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        others = digits if others is None else others
         digits = tf.cast(digits, tf.float32)[..., tf.newaxis] / 255
         params = self.draw(len(digits), seed)
         size = self.size, self.size
         images = ops.warp(digits, params, self.family, size, data_format="channels_last")
         if self.pieces:
-            images = _cluttered(images, digits, self, seed + 2)
+            images = _cluttered(images, others, self, seed + 2)
         return images, params
 
 
@@ -99,13 +104,11 @@ DISTORTIONS = {
     "TC": Distortion(60, SIMILARITY, _posed(size=60), pieces=6),
     "TC84": Distortion(84, SIMILARITY, _posed(size=84), pieces=16),
 }
-TRIES = 3  # draws of corners for one image
-PIECE = 6  # pixels, the side of what is cut from other digits
 
 
-def _cluttered(images, digits, distortion, seed):
+def _cluttered(images, others, distortion, seed):
     """The brighter pixel shows, of an image and of the pieces that lie over it."""
-    count, pieces = len(digits), distortion.pieces
+    count, pieces = len(others), distortion.pieces
     unit = tf.random.stateless_uniform((5, count, pieces), seed)
 
     def draw(number, values):  # 0, 1, ..., values - 1
@@ -120,6 +123,7 @@ def _cluttered(images, digits, distortion, seed):
         shape = count, pieces, PIECE, PIECE
         return tf.stack([tf.broadcast_to(part, shape) for part in parts], axis=-1)
 
-    cut = tf.gather_nd(digits[..., 0], pixels(other, *(draw(n, SIDE - PIECE + 1) for n in (1, 2))))
+    others = tf.cast(others, tf.float32) / 255
+    cut = tf.gather_nd(others, pixels(other, *(draw(n, SIDE - PIECE + 1) for n in (1, 2))))
     places = pixels(one, *(draw(n, distortion.size - PIECE + 1) for n in (3, 4)))
     return tf.tensor_scatter_nd_max(images[..., 0], places, cut)[..., tf.newaxis]

@@ -87,7 +87,7 @@ def animation(frames: list[pathlib.Path], path: pathlib.Path) -> None:
 
 
 def means(model, images: np.ndarray, labels: np.ndarray, path: pathlib.Path) -> None:
-    """The mean test image of each class, and that of what the first transformer makes of them."""
+    """The mean test image of the first ten classes, and what the first transformer makes of each."""
     (layer, *_) = transformers(model)
     parts = np.array_split(images, max(1, len(images) // 100))
     warped = np.concatenate([flat(layer(part)) for part in parts])
@@ -116,7 +116,7 @@ def _above_each_other(rows: dict[str, np.ndarray], path: pathlib.Path) -> None:
 
 
 def curves(found: list[dict], path: pathlib.Path) -> None:
-    """Test error of 2,000 images by the minutes of training: one panel a task, one line a run."""
+    """Error of some test images by the minutes of training: one panel a task, one line a run."""
     tasks = list(dict.fromkeys(row["task"] for row in found))
     names = list(dict.fromkeys(row["network"] for row in found))
     size = (3.4 * len(tasks) + 1.6, 3.4)

@@ -41,7 +41,7 @@ def trained(job: dict, data, folder: pathlib.Path, end: float) -> dict:
     spend = budgets.Spend(budgets.Budget(**job["budget"]), job["rate"], folder, end)
     model = spend.resumed()
     if model is None:
-        model = cell.model
+        model = cell.build()
         model.compile(
             keras.optimizers.AdamW(job["rate"], job["decay"]),
             cell.loss,

@@ -1,6 +1,6 @@
 """The networks of the paper's appendix, at any budget of weights, and ours.
 
-Each is a function of the image's shape and of a width; `fitted` finds the width that fits the budget.
+Each is a function of a width; `fitted` finds the one that fits the budget.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,16 +11,15 @@ from keras_stn import SpatialTransformer
 from keras_stn.transforms import Transform
 
 layers = keras.layers
-Shape = tuple[int, int, int]  # height, width, channels
 Layers = list[keras.layers.Layer]
 
 
-def dense(shape: Shape, width: int) -> Layers:
+def dense(width: int) -> Layers:
     """FCN: two dense layers."""
     return [layers.Flatten(), layers.Dense(width, "relu"), layers.Dense(width, "relu")]
 
 
-def convolutional(shape: Shape, width: int) -> Layers:
+def convolutional(width: int) -> Layers:
     """CNN: 9x9 and 7x7 convolutions, each with a pooling behind it."""
     return [
         layers.Conv2D(width, 9, activation="relu"),
@@ -50,7 +49,7 @@ def convolutional_localization() -> keras.Model:
     )
 
 
-def residual(shape: Shape, width: int) -> Layers:
+def residual(width: int) -> Layers:
     """The classifier of ours: 3x3 convolutions with batch normalization, most of them at 7x7."""
     stack: Layers = []
     for filters, strides in (
@@ -69,7 +68,7 @@ def residual(shape: Shape, width: int) -> Layers:
     return [*stack, layers.GlobalAveragePooling2D()]
 
 
-BODIES: dict[str, Callable[[Shape, int], Layers]] = {
+BODIES: dict[str, Callable[[int], Layers]] = {
     "FCN": dense,
     "CNN": convolutional,
     "ours": residual,
@@ -77,7 +76,7 @@ BODIES: dict[str, Callable[[Shape, int], Layers]] = {
 LOCALIZATIONS = {"FCN": dense_localization, "CNN": convolutional_localization}
 
 
-def transformer(body: str, family: str | Transform, shape: Shape, number: int) -> SpatialTransformer:
+def transformer(body: str, family: str | Transform, number: int) -> SpatialTransformer:
     """The layer in front of `body`. That of ours is the default, which looks twice where it can."""
     name = f"transformer_{number}"
     if body in LOCALIZATIONS:  # the paper's output is as large as its input, and does not jitter
@@ -90,7 +89,9 @@ def transformer(body: str, family: str | Transform, shape: Shape, number: int) -
 Families = Sequence[str | Transform | None]
 
 
-def network(body: str, families: Families, shape: Shape, width: int, classes: int) -> keras.Model:
+def network(
+    body: str, families: Families, shape: tuple[int, int, int], width: int, classes: int
+) -> keras.Model:
     """Images (batch, *shape) to logits (batch, classes).
 
     A transformer for each of the families, where it is one, looks at the images; what they make of them
@@ -98,11 +99,11 @@ def network(body: str, families: Families, shape: Shape, width: int, classes: in
     """
     images = keras.Input(shape)
     seen = [
-        images if family is None else transformer(body, family, shape, number)(images)
+        images if family is None else transformer(body, family, number)(images)
         for number, family in enumerate(families)
     ]
     features = seen[0] if len(seen) == 1 else layers.Concatenate()(seen)
-    for layer in BODIES[body](shape, width):
+    for layer in BODIES[body](width):
         features = layer(features)
     return keras.Model(images, layers.Dense(classes, name="logits")(features))
 

@@ -20,6 +20,7 @@ from rich.console import Console
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "does_it_train"))
 import missing
+import rows
 
 # What each row may spend. The paper took 150,000 steps of 256 images, and 400,000 weights.
 TIERS = {
@@ -92,8 +93,9 @@ def main():
     arguments = parser.parse_args()
     config, tier = json.loads(arguments.config.read_text()), arguments.tier
     tier = "smoke" if arguments.smoke else tier
-    found = rerun(config, tier, arguments.out, arguments.data, arguments.minutes)
-    print("wrote", *tables.write(found, arguments.out))
+    rerun(config, tier, arguments.out, arguments.data, arguments.minutes)
+    # Of all that stand there, those of other configs and tiers too.
+    print("wrote", *tables.write(rows.read(arguments.out / "rows.jsonl"), arguments.out))
 
 
 if __name__ == "__main__":

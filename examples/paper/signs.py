@@ -80,11 +80,13 @@ def _standard(images):
 def classified(job: dict[str, Any], data: Signs) -> Cell:
     """Which sign is it?"""
     turn, places = TASKS[job["task"]], depths.PLACES[job["network"]]
-    keras.utils.set_random_seed(job["seed"])
-    model = models.fitted(
-        lambda width: depths.network((32, 32, 3), width, places, (CLASSES,)), job["at_most"]
-    )
     images, _ = batches.fixed(data.x_test, lambda some, seed: _posed(some, turn, seed))
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(job["seed"])
+        return models.fitted(
+            lambda width: depths.network((32, 32, 3), width, places, (CLASSES,)), job["at_most"]
+        )
 
     def training(start: int) -> tf.data.Dataset:
         def make(some, seed):
@@ -93,4 +95,4 @@ def classified(job: dict[str, Any], data: Signs) -> Cell:
         given = data.x_train, data.y_train, make, job["batch"], job["seed"], start
         return batches.training(*given).map(lambda batch: (batch.images, batch.labels))
 
-    return Cell(model, training, images, data.y_test, misread(images, data.y_test))
+    return Cell(build, training, images, data.y_test, misread(images, data.y_test))

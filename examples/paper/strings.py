@@ -25,7 +25,8 @@ SIZE = 64  # pixels
 LONGEST = 5  # digits
 NONE = 10  # the label of a place behind the last digit
 ADVANCE = 0.7  # from one digit to the next, by the side of its square
-PATCHES, TESTED = 2000, 5000
+PATCHES = 2000
+TESTED, TESTS = 5000, 10  # strings, and in how many batches they are made
 AFFINE = transforms.Affine()
 # No background of a test was seen in training.
 PHOTOGRAPHS = {
@@ -56,8 +57,8 @@ def backgrounds(part: str) -> np.ndarray:
 def _places(length, unit):
     """Params (count * LONGEST, 6) from the square of each digit to the picture.
 
-    A string is as large as the picture lets it be, or down to 0.6 of that, turned by up to 20 degrees,
-    and slanted.
+    A string is 0.6 to 1 as long as the picture is wide, where that leaves its digits smaller than 0.45
+    of the picture; it is turned by up to 20 degrees, and slanted.
     """
     side = tf.minimum(2 / (1 + ADVANCE * (length - 1)), 0.9) * (0.8 + 0.2 * unit[0])
     angle, slant = math.radians(20) * unit[1], 0.3 * unit[2]
@@ -94,37 +95,38 @@ def written(digits, lengths, backdrop, seed):
     return backdrop + ink * (colour - backdrop)
 
 
-def batch(digits, labels, part: str, size: int, seed: int, number):
+def batch(digits, labels, backdrops, size: int, seed: int, number):
     """Images (size, SIZE, SIZE, 3) and labels (size, LONGEST) of batch `number`."""
     draws = batches.draws(seed, number)
     those = batches.chosen(len(digits), LONGEST * size, seed, number)
+    behind = tf.gather(backdrops, batches.chosen(len(backdrops), size, seed, number))
     lengths = tf.random.stateless_uniform((size,), draws + 1, 1, LONGEST + 1, tf.int32)
-    patches = backgrounds(part)
-    behind = tf.gather(patches, batches.chosen(len(patches), size, seed, number))
     images = written(tf.gather(digits, those), lengths, behind, draws + 2)
-    named = tf.reshape(tf.gather(tf.cast(labels, tf.int32), those), (size, LONGEST))
+    named = tf.reshape(tf.gather(labels, those), (size, LONGEST))
     return images, tf.where(tf.sequence_mask(lengths, LONGEST), named, NONE)
 
 
 def read(job: dict[str, Any], data: Digits) -> Cell:
     """What is written? All digits must be right, and their number."""
-    keras.utils.set_random_seed(job["seed"])
-    places = depths.PLACES[job["network"]]
-    model = models.fitted(
-        lambda width: depths.network((SIZE, SIZE, 3), width, places, (LONGEST, NONE + 1)), job["at_most"]
-    )
-    count = min(len(data.x_test), batches.CHUNK)
-    made = [
-        batch(data.x_test, data.y_test, "test", count, 0, number)
-        for number in range(-(-min(len(data.x_test), TESTED) // count))
-    ]
+    places, heads = depths.PLACES[job["network"]], (LONGEST, NONE + 1)
+
+    def build() -> keras.Model:
+        keras.utils.set_random_seed(job["seed"])
+        return models.fitted(
+            lambda width: depths.network((SIZE, SIZE, 3), width, places, heads), job["at_most"]
+        )
+
+    def constants(digits, labels, part):
+        return tf.constant(digits), tf.constant(labels, tf.int32), tf.constant(backgrounds(part))
+
+    tested = constants(data.x_test, data.y_test, "test")
+    count = min(len(data.x_test), TESTED) // TESTS
+    made = [batch(*tested, count, -1, number) for number in range(TESTS)]
     images, labels = (np.concatenate(parts) for parts in zip(*made, strict=True))
+    trained = constants(data.x_train, data.y_train, "train")
 
     def training(start: int) -> tf.data.Dataset:
-        def make(number):
-            return batch(data.x_train, data.y_train, "train", job["batch"], job["seed"], number)
-
-        return batches.stream(make, start)
+        return batches.stream(lambda number: batch(*trained, job["batch"], job["seed"], number), start)
 
     lengths = np.sum(labels != NONE, axis=1)
-    return Cell(model, training, images, lengths, misread(images, labels))
+    return Cell(build, training, images, lengths, misread(images, labels))

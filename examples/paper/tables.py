@@ -38,7 +38,8 @@ def summaries(found: list[dict]) -> list[dict]:
     made = []
     settings = "experiment", "data", "task", "network", "at_most", "batch", "rate", "decay", "budget"
     found = [
-        {**row, "budget": "".join(f"{n} {unit}" for unit, n in row["budget"].items())} for row in found
+        {"at_most": None, **row, "budget": " ".join(f"{n} {unit}" for unit, n in row["budget"].items())}
+        for row in found
     ]
     for (*_, budget), alike in rows.groups(found, *settings).items():
         task, network = alike[0]["task"], alike[0]["network"]

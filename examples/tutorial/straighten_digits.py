@@ -23,10 +23,10 @@ is all of it in one Keras layer.
 
 """
 ## Setup
+"""
 
-```
-pip install "keras-stn[demo,export]"
-```
+"""shell
+pip install -q "keras-stn[demo,export]"
 """
 
 import keras

@@ -2,8 +2,9 @@
 
     python examples/tutorial/to_notebook.py examples/tutorial/straighten_digits.py
 
-A string that stands alone is a cell of text, all between two of them is a cell of code. The first string
-is the header: lines of `Name: value`. Needs the extra `[examples]`.
+A string that stands alone is a cell of text, all between two of them is a cell of code. The first one is
+the header: lines of `Name: value`. One that begins with the line "shell" has commands. Needs the extra
+`[examples]`.
 """
 
 import argparse
@@ -26,10 +27,17 @@ def cells(script: str) -> list[tuple[str, str]]:
     for node in ast.parse(script).body:
         text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if text and isinstance(node.value.value, str):
-            found += [("code", "\n".join(lines[done : node.lineno - 1])), ("markdown", node.value.value)]
+            found += [("code", "\n".join(lines[done : node.lineno - 1])), _text(node.value.value)]
             done = node.end_lineno
     found.append(("code", "\n".join(lines[done:])))
     return [(kind, text.strip()) for kind, text in found if text.strip()]
+
+
+def _text(text: str) -> tuple[str, str]:
+    first, *others = text.splitlines()
+    if first == "shell":
+        return "code", "\n".join(f"!{line}" for line in others)
+    return "markdown", text
 
 
 def header(text: str, name: str) -> str:
