@@ -121,6 +121,19 @@ def test_a_run_writes_table_and_picture(finished):
     assert (out / "results.png").stat().st_size > 5000
 
 
+def test_a_summary_has_the_median_and_the_spread_over_seeds_at_the_best_rate():
+    made = {"task": "rts", "transformer": "a", "family": "Affine", "weights": 9, "seconds": 1.0}
+    errors = {0.1: [5.0, 3.0, 7.0, None], 0.2: [9.0, 9.5, 8.5, 9.0]}
+    found = [{**made, "lr": rate, "error": error} for rate, alike in errors.items() for error in alike]
+    (line,) = report.summaries(found)
+    assert (line["lr"], line["error"], line["runs"]) == (0.1, 5.0, 8)
+    assert line["spread"] == pytest.approx(2.0)
+    (line,) = report.summaries(found[:1])
+    assert line["spread"] is None
+    assert report.cell(-3e-17) == "0"
+    assert report.cell(-0.25) == "-0.25"
+
+
 @pytest.mark.parametrize("folder", sorted(FOLDER.glob("results/*")), ids=lambda path: path.name)
 def test_tables_that_are_shipped_are_of_the_rows_beside_them(folder):
     found = verdict.judged(rows.read(folder / "rows.jsonl"))

@@ -23,6 +23,7 @@ HEAD = {
     "collapsed": "collapsed",
     "lr": "best rate",
     "error": "error, %",
+    "spread": "spread",
     "relative": "by plain's",
     "worst": "at worst",
     "outside": "outside",
@@ -36,7 +37,10 @@ SHOWN = 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20  # shifts, in the table
 
 
 def summaries(found: list[dict]) -> list[dict]:
-    """One for each task and transformer: medians over the seeds at its best rate, the worst of all."""
+    """One for each task and transformer: medians over the seeds at its best rate, and the worst of all.
+
+    The spread is the standard deviation of errors over the seeds.
+    """
     made = []
     trained = [row for row in found if row["task"] != configs.ALIGN]
     for (task, transformer), runs in rows.groups(trained, "task", "transformer").items():
@@ -49,6 +53,8 @@ def summaries(found: list[dict]) -> list[dict]:
         summary |= {"weights": runs[0]["weights"], "runs": len(runs)}
         summary["collapsed"] = sum(row.get("collapsed", False) for row in runs)
         summary |= {"lr": best, "worst": max(relative, default=None)}
+        errors = [row["error"] for row in at_best if row["error"] is not None]
+        summary["spread"] = statistics.stdev(errors) if len(errors) > 1 else None
         made.append({**summary, **{name: rows.median(at_best, name) for name in MEDIANS}})
     return made
 
@@ -81,6 +87,7 @@ def fallen(found: list[dict]) -> tuple[list, list[list]]:
 
 def cell(value) -> str:
     if isinstance(value, float):
+        value = 0.0 if abs(value) < 1e-9 else value  # rounding, of a turn that is none
         return f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     return "" if value is None else f"{value:,}" if isinstance(value, int) else value
 
