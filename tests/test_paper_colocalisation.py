@@ -11,7 +11,9 @@ import numpy as np
 from keras_stn.demo import Digits
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "examples" / "paper"))
-batches, colocalisation = (importlib.import_module(name) for name in ("batches", "colocalisation"))
+batches, colocalisation, triplets = (
+    importlib.import_module(name) for name in ("batches", "colocalisation", "triplets")
+)
 
 
 def raster(square, side=400):
@@ -49,7 +51,7 @@ def test_triplets_are_those_of_a_double_loop():
         )
         for n in range(5)
     ]
-    loss = colocalisation.Triplets(margin=0.7)
+    loss = triplets.Triplets(margin=0.7)
     np.testing.assert_allclose(loss(np.zeros(5), features), np.mean(hinges), rtol=1e-5)  # float32
     assert np.mean(hinges) > 0
     copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
@@ -74,7 +76,7 @@ def test_the_true_box_holds_all_of_the_digit_and_little_else():
 def test_random_crops_are_of_the_size_of_a_digit_and_lie_on_the_image():
     ramp = np.linspace(1, 2, 84, dtype="float32")
     images = np.stack(np.broadcast_arrays(ramp, ramp[:, np.newaxis]), axis=-1)
-    crops = np.asarray(colocalisation.RandomCrop()(np.stack([images] * 40)))
+    crops = np.asarray(triplets.RandomCrop()(np.stack([images] * 40)))
     assert crops.shape == (40, 28, 28, 2)
     assert crops.min() >= 0.99  # of no pixel beyond the edge
     step = ramp[1] - ramp[0]
