@@ -11,14 +11,23 @@ FOLDER = ROOT / "examples" / "does_it_train"
 
 sys.path.append(str(FOLDER))
 rows, verdict = (importlib.import_module(name) for name in ("rows", "verdict"))
-FOUND = verdict.judged(rows.read(FOLDER / "results" / "cures" / "rows.jsonl"))
-SHIFT = 12  # pixels of 40: of the pairs that shall come together
+FOUND = [
+    row
+    for folder in ("cures", "align")
+    for row in verdict.judged(rows.read(FOLDER / "results" / folder / "rows.jsonl"))
+]
+SHIFT = 10  # pixels of 40: of the pairs that shall come together
 
 
-def figures(task, transformer, rate, name):
+def figures(task, transformer, rate, name, **arguments):
     """One of each seed; of "align" the share of pairs that come within one pixel."""
     asked = {"task": task, "transformer": transformer, "lr": rate}
-    alike = [row for row in FOUND if asked.items() <= row.items()]
+    alike = [
+        row
+        for row in FOUND
+        if all(row[key] == value for key, value in asked.items())
+        and arguments.items() <= row["arguments"].items()
+    ]
     values = [row["within"][SHIFT] if task == "align" else row[name] for row in alike]
     assert len(values) == 3
     return sorted(values)
@@ -64,22 +73,22 @@ def test_what_does_not_move_has_no_gradient(cure):
     assert moves[2] < 0.9
     for values in errors("nearest", 1e-3), errors("affine", 1e-3):
         assert said(text, values)
-    near, far = (
-        figures("align", name, rate, "within") for name, rate in (("affine", 1e-2), ("reach 8", 1e-2))
+    near, far = (  # both without jitter
+        figures("align", name, 1e-2, "within", jitter=0.0) for name in ("affine", "affine, reach 8")
     )
-    assert near[1] < 0.5
-    assert far[0] > 0.9
+    assert near[2] < 0.5
+    assert far[0] >= 0.95
     for values in near, far:
         assert said(text, values, "{:.2f}")
 
 
-def test_what_does_not_turn_is_cured_by_looking_again_and_by_telling_it(cure):
+def test_what_does_not_turn_is_cured_by_telling_it_the_pose_and_not_by_more_looks(cure):
     text = cure["it centres, but does not turn"]
     one, three, told = (
         figures("turned_60", name, 1e-3, "slope")
         for name in ("similarity", "similarity, three looks", "told the pose")
     )
-    assert one[2] < 0.1
+    assert max(one[2], three[2]) < 0.1
     for values in one, three, told:
         assert said(text, values, "{:.2f}")
     assert told[0] > 0.8
